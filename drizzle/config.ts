@@ -1,0 +1,8 @@
+import { defineConfig } from 'drizzle-kit';
+
+export default defineConfig({
+  dialect: 'postgresql',
+  schema: ['./src/tenants/tables.ts', './src/users/tables.ts', './src/auth/tables.ts', './src/audit/tables.ts'],
+  out: './drizzle',
+  migrations: { prefix: 'index' },
+});

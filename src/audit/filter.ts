@@ -1,0 +1,143 @@
+/**
+ * What a filter means, once: a small tree of comparisons that Postgres evaluates for pages and this process for the live
+ * feed. Only operators that row-level security lets an index serve occur (equality, ranges), none like LIKE or containment.
+ */
+import { and, type AnyColumn, eq, gte, inArray, lt, or, type SQL, sql } from 'drizzle-orm';
+
+import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
+import type { AuditAction, AuditLogFilter, AuditStatus, Severity } from '../generated/types.ts';
+import { asUuid, idFloor, microsFrom } from '../platform/ids.ts';
+import { Refusal } from '../platform/refusal.ts';
+import { auditLogs, type AuditLogRow, SEVERITIES } from './tables.ts';
+
+const DEPTH_MAX = 5;
+const CONDITIONS_MAX = 100;
+
+type Value = string | number | boolean | Buffer;
+type Column = keyof AuditLogRow & keyof typeof auditLogs;
+
+/** A condition on a record. A comparison with an absent value is false, and its negation true. */
+export type Condition =
+  | { readonly all: readonly Condition[] }
+  | { readonly any: readonly Condition[] }
+  | { readonly not: Condition }
+  | { readonly column: Column; readonly in: readonly Value[] }
+  | { readonly column: Column; readonly from: Value }
+  | { readonly column: Column; readonly below: Value };
+
+/** The condition of a filter as the schema has it. Refuses one nested too deep or too long. */
+export function conditionOf(filter: AuditLogFilter | null | undefined, depth = 1): Condition {
+  if (depth > DEPTH_MAX) throw invalid('filter', `may nest ${DEPTH_MAX} deep`);
+  const { and: every, or: some, not: none, createdAt, ...plain } = filter ?? {};
+  const nested = (filters: readonly AuditLogFilter[]) => filters.map((each) => conditionOf(each, depth + 1));
+  const condition: Condition = {
+    all: [
+      ...plainConditions(plain),
+      ...(createdAt?.from ? [createdFrom(createdAt.from)] : []),
+      ...(createdAt?.to ? [createdBelow(createdAt.to)] : []),
+      ...(every ? nested(every) : []),
+      ...(some ? [{ any: nested(some) }] : []),
+      ...(none ? [{ not: conditionOf(none, depth + 1) }] : []),
+    ],
+  };
+  if (depth === 1 && sizeOf(condition) > CONDITIONS_MAX)
+    throw invalid('filter', `may hold ${CONDITIONS_MAX} conditions`);
+  return condition;
+}
+
+/** Records of these actions. */
+export function ofActions(actions: readonly AuditAction[]): Condition {
+  return { column: 'action', in: actions.map((action) => AUDIT_CATALOGUE[action].key) };
+}
+
+/** Records at least this grave. */
+export function atLeast(severity: Severity): Condition {
+  return { column: 'severity', from: SEVERITIES.indexOf(severity) };
+}
+
+/** Records created at that moment or later. The id is the time. */
+export function createdFrom(moment: string): Condition {
+  return { column: 'id', from: idFloor(microsFrom(moment)) };
+}
+
+/** Records whose column has this value. */
+export function having(column: Column, value: Value): Condition {
+  return { column, in: [value] };
+}
+
+/** Records with this id of something in the column; none if it cannot be an id. */
+export function havingId(column: Column, id: string): Condition {
+  const uuid = asUuid(id);
+  return { column, in: uuid ? [uuid] : [] };
+}
+
+/** Every record. */
+export const ANY: Condition = { all: [] };
+
+function createdBelow(moment: string): Condition {
+  return { column: 'id', below: idFloor(microsFrom(moment)) };
+}
+
+type Plain = Omit<AuditLogFilter, 'and' | 'or' | 'not' | 'createdAt'>;
+
+function plainConditions(filter: Plain): Condition[] {
+  const conditions: { [Field in keyof Required<Plain>]: Condition | null | undefined } = {
+    tenantId: filter.tenantId && havingId('tenantId', filter.tenantId),
+    userId: filter.userId && havingId('userId', filter.userId),
+    actions: filter.actions && ofActions(filter.actions),
+    categories: filter.categories && ofActions(actionsOf(filter.categories)),
+    resources: filter.resources && { column: 'resource', in: filter.resources },
+    resourceId: filter.resourceId && havingId('resourceId', filter.resourceId),
+    statuses: filter.statuses && { column: 'status', in: filter.statuses.map(storedStatus) },
+    minSeverity: filter.minSeverity && atLeast(filter.minSeverity),
+    ipAddress: filter.ipAddress && having('ipAddress', filter.ipAddress),
+    requestId: filter.requestId && having('requestId', filter.requestId),
+  } as { [Field in keyof Required<Plain>]: Condition | null | undefined };
+  return Object.values(conditions).filter((condition) => typeof condition === 'object' && condition !== null);
+}
+
+function actionsOf(categories: readonly string[]): AuditAction[] {
+  const actions = Object.entries(AUDIT_CATALOGUE) as [AuditAction, { category: string }][];
+  return actions.filter(([, { category }]) => categories.includes(category)).map(([action]) => action);
+}
+
+function storedStatus(status: AuditStatus): string {
+  return status.toLowerCase();
+}
+
+function sizeOf(condition: Condition): number {
+  if ('all' in condition) return condition.all.reduce((sum, each) => sum + sizeOf(each), 0);
+  if ('any' in condition) return condition.any.reduce((sum, each) => sum + sizeOf(each), 0);
+  if ('not' in condition) return sizeOf(condition.not);
+  return 'in' in condition ? Math.max(1, condition.in.length) : 1;
+}
+
+function invalid(field: string, fault: string): Refusal {
+  return new Refusal('INVALID_INPUT', { fields: { [field]: fault } });
+}
+
+/** The condition in SQL. */
+export function inSql(condition: Condition): SQL {
+  if ('all' in condition) return and(...condition.all.map(inSql)) ?? sql`true`;
+  if ('any' in condition) return or(...condition.any.map(inSql)) ?? sql`false`;
+  // "not" alone would lose the rows whose value is absent.
+  if ('not' in condition) return sql`(${inSql(condition.not)}) is not true`;
+  const column: AnyColumn = auditLogs[condition.column];
+  if ('from' in condition) return gte(column, condition.from);
+  if ('below' in condition) return lt(column, condition.below);
+  const [first, ...others] = condition.in;
+  if (first === undefined) return sql`false`;
+  return others.length === 0 ? eq(column, first) : inArray(column, [...condition.in]);
+}
+
+/** Whether a record fulfils the condition; the same answer as SQL gives. */
+export function fulfils(row: AuditLogRow, condition: Condition): boolean {
+  if ('all' in condition) return condition.all.every((each) => fulfils(row, each));
+  if ('any' in condition) return condition.any.some((each) => fulfils(row, each));
+  if ('not' in condition) return !fulfils(row, condition.not);
+  const value = row[condition.column];
+  if (value === null || value === undefined) return false;
+  if ('from' in condition) return value >= condition.from;
+  if ('below' in condition) return value < condition.below;
+  return condition.in.some((each) => (Buffer.isBuffer(each) ? each.equals(value as Buffer) : each === value));
+}

@@ -1,0 +1,178 @@
+import { sql } from 'drizzle-orm';
+import {
+  boolean,
+  check,
+  customType,
+  index,
+  integer,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  uuid,
+} from 'drizzle-orm/pg-core';
+
+import type { ActorType, AuditTransport, ErrorReason, Role } from '../generated/types.ts';
+import { bigint, bytea, inet, jsonb, timestamptz, xid8 } from '../platform/columns.ts';
+import type { Change } from './entity.ts';
+
+/** A snapshot as Postgres writes it: `xmin:xmax:xip,...`. */
+const pgSnapshot = customType<{ data: string }>({ dataType: () => 'pg_snapshot' });
+
+/** The tenant id of what belongs to no tenant: the platform itself. GraphQL shows null. */
+export const PLATFORM_TENANT = '00000000-0000-0000-0000-000000000000';
+
+/** Version of the record format, and so of the bytes under `leaf_hash`. */
+export const SCHEMA_VERSION = 1;
+
+/** The clear part of who acted; e-mail and name are in `pii`. */
+export interface RecordedActor {
+  readonly type: ActorType;
+  readonly role?: Role;
+  readonly sessionId?: string;
+  /** What acted, where the system did: such as `bootstrap`. */
+  readonly system?: string;
+}
+
+/** How the call came in. */
+export interface RecordedContext {
+  readonly transport: AuditTransport;
+  readonly operationName?: string;
+  readonly fieldPath?: string;
+  readonly documentHash?: string;
+  readonly forwardedFor?: readonly string[];
+}
+
+/** In rising order: the number is what `audit_logs.severity` holds. */
+export const SEVERITIES = ['INFO', 'NOTICE', 'WARNING', 'ERROR', 'CRITICAL'] as const;
+
+/**
+ * The log. Partitioned by month on `id` (a UUIDv7, so the id is the time); append-only; without foreign keys, because a
+ * record outlives what it tells of. Every index ends in `id`, so that each documented filter is served in order.
+ */
+export const auditLogs = pgTable(
+  'audit_logs',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    id: uuid('id').notNull(),
+    /** The writing transaction: what the sealer's snapshot difference works on. */
+    tx: xid8('tx')
+      .notNull()
+      .default(sql`pg_current_xact_id()`),
+    createdAt: timestamptz('created_at').notNull(),
+    operationId: uuid('operation_id').notNull(),
+    schemaVersion: smallint('schema_version').notNull(),
+    userId: uuid('user_id'),
+    actor: jsonb<RecordedActor>()('actor').notNull(),
+    /** The key of the action, such as `auth.login`. */
+    action: text('action').notNull(),
+    resource: text('resource').notNull(),
+    resourceId: uuid('resource_id'),
+    /** What the object was called; null where the name is personal (then it is in `pii`). */
+    resourceName: text('resource_name'),
+    status: text('status').$type<'success' | 'failure' | 'error'>().notNull(),
+    failure: text('failure').$type<ErrorReason>(),
+    severity: smallint('severity').notNull(),
+    security: boolean('security').notNull().default(false),
+    ipAddress: inet('ip_address'),
+    userAgent: text('user_agent'),
+    requestId: text('request_id').notNull(),
+    context: jsonb<RecordedContext>()('context').notNull(),
+    details: jsonb<Record<string, unknown>>()('details').notNull(),
+    changes: jsonb<readonly Change[]>()('changes').notNull(),
+    /** Keyed HMAC of an attempted e-mail. */
+    subjectHmac: bytea('subject_hmac'),
+    /** Personal values, sealed under their subjects' keys; see audit/personal.ts. */
+    pii: bytea('pii'),
+    /** RFC 6962 leaf hash of the canonical record; see ledger/leaf.ts. */
+    leafHash: bytea('leaf_hash').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.id] }),
+    index('audit_logs_id').on(table.id),
+    index('audit_logs_user').on(table.tenantId, table.userId, table.id),
+    index('audit_logs_action').on(table.tenantId, table.action, table.id),
+    index('audit_logs_resource').on(table.tenantId, table.resourceId, table.id),
+    index('audit_logs_failed')
+      .on(table.tenantId, table.id)
+      .where(sql`status <> 'success'`),
+    index('audit_logs_security')
+      .on(table.tenantId, table.id)
+      .where(sql`security`),
+    index('audit_logs_failed_ip')
+      .on(table.tenantId, table.ipAddress, table.id)
+      .where(sql`status <> 'success'`),
+    index('audit_logs_subject')
+      .on(table.tenantId, table.subjectHmac, table.id)
+      .where(sql`subject_hmac is not null`),
+    index('audit_logs_request').on(table.requestId, table.id),
+    index('audit_logs_tx').on(table.tx, table.id),
+    check('audit_logs_status', sql`status in ('success', 'failure', 'error')`),
+    check('audit_logs_severity', sql`severity between 0 and 4`),
+    check('audit_logs_leaf', sql`octet_length(leaf_hash) = 32`),
+  ],
+);
+
+/** A record as it stands in the table. */
+export type AuditLogRow = typeof auditLogs.$inferSelect;
+
+/** One key a person and tenant, wrapped by the master key. Destroying it erases the person's values in every record. */
+export const subjectKeys = pgTable(
+  'subject_keys',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    subjectId: uuid('subject_id').notNull(),
+    wrappedKey: bytea('wrapped_key').notNull(),
+    createdAt: timestamptz('created_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.subjectId] })],
+);
+
+/** The durable order: a row a batch and tenant. `ids` holds 16 bytes a record, in order. Append-only. */
+export const auditSeals = pgTable(
+  'audit_seals',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    /** Position of the first record in its tenant's order, from 0. */
+    firstSeq: bigint('first_seq').notNull(),
+    /** Position of the first record in the order of all, from 0. */
+    firstPos: bigint('first_pos').notNull(),
+    count: integer('count').notNull(),
+    /** Least and greatest id inside: where the position of a record is looked up. */
+    minId: uuid('min_id').notNull(),
+    maxId: uuid('max_id').notNull(),
+    ids: bytea('ids').notNull(),
+    sealedAt: timestamptz('sealed_at').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.firstSeq] }),
+    index('audit_seals_pos').on(table.firstPos),
+    index('audit_seals_ids').on(table.tenantId, table.maxId),
+  ],
+);
+
+/** How many records of a tenant are sealed. */
+export const auditTrees = pgTable('audit_trees', {
+  tenantId: uuid('tenant_id').primaryKey(),
+  size: bigint('size').notNull(),
+});
+
+/** The sealer's one row: how far the log is sealed. Its row lock is the election. */
+export const auditSealer = pgTable(
+  'audit_sealer',
+  {
+    one: boolean('one').primaryKey().default(true),
+    /** Every transaction visible in this snapshot is sealed. */
+    sealed: pgSnapshot('sealed').notNull(),
+    /** A later snapshot that is being sealed in batches; null between drains. */
+    target: pgSnapshot('target'),
+    /** The last record sealed of `target`. */
+    targetTx: xid8('target_tx'),
+    targetId: uuid('target_id'),
+    /** The next global position. */
+    pos: bigint('pos').notNull(),
+    /** The cluster the snapshots belong to: transaction ids mean nothing in another. */
+    systemIdentifier: bigint('system_identifier').notNull(),
+  },
+  () => [check('audit_sealer_one', sql`one`)],
+);

@@ -1,0 +1,34 @@
+import { and, eq } from 'drizzle-orm';
+
+import type { Actor, Services } from '../audit/act.ts';
+import type { Database } from '../platform/db.ts';
+import { isoOf } from '../platform/ids.ts';
+import { tenants } from '../tenants/tables.ts';
+import { users } from '../users/tables.ts';
+import { userActor, whyShutOut } from './sessions.ts';
+import { sessions } from './tables.ts';
+
+/**
+ * Who an access token stands for, as the database knows them now: an ended session, a user or tenant that was shut out,
+ * and a changed role count from this request on. Never throws for a bad token: that is nobody, with the reason.
+ */
+export async function actorOf(db: Database, services: Services, token: string | undefined): Promise<Actor> {
+  if (token === undefined) return { type: 'ANONYMOUS' };
+  const claims = services.tokens.verify(token);
+  if (!claims.ok) return { type: 'ANONYMOUS', because: claims.reason };
+  const [found] = await db.withReadTx('PLATFORM', (tx) =>
+    tx
+      .select({ session: sessions, user: users, tenant: tenants })
+      .from(sessions)
+      .innerJoin(users, and(eq(users.tenantId, sessions.tenantId), eq(users.id, sessions.userId)))
+      .leftJoin(tenants, eq(tenants.id, sessions.tenantId))
+      .where(eq(sessions.id, claims.sessionId)),
+  );
+  if (!found || found.user.id !== claims.userId) return { type: 'ANONYMOUS', because: 'TOKEN_INVALID' };
+  const { session, user, tenant } = found;
+  if (session.revokedAt !== null || session.expiresAt <= isoOf(services.clock.now())) {
+    return { type: 'ANONYMOUS', because: 'SESSION_REVOKED' };
+  }
+  const because = whyShutOut(user, tenant);
+  return because ? { type: 'ANONYMOUS', because } : userActor(user, session.id);
+}

@@ -1,0 +1,127 @@
+import { and, eq, isNull } from 'drizzle-orm';
+
+import type { Deed, PreparedDeed, Scope } from '../audit/act.ts';
+import { tokenHash } from '../platform/crypto.ts';
+import { isoOf } from '../platform/ids.ts';
+import { normalizedEmail } from '../platform/input.ts';
+import { Refusal } from '../platform/refusal.ts';
+import { tenants } from '../tenants/tables.ts';
+import { USER, users } from '../users/tables.ts';
+import { beginSession, issueTokens, whyShutOut } from './sessions.ts';
+import { refreshTokens, SESSION, sessions } from './tables.ts';
+
+export const login: PreparedDeed<'login'> = {
+  async prepare(preparation, { email, password, tenant: subdomain }) {
+    const { services } = preparation;
+    const { tenantId, accounts } = await preparation.read((scope) =>
+      findAccounts(scope, normalizedEmail(email), subdomain ?? undefined),
+    );
+    preparation.attempted(email, tenantId);
+    // Several tenants may know the e-mail: then nobody is meant until a tenant is named, and saying so would tell.
+    const account = accounts.length === 1 ? accounts[0]! : undefined;
+    if (account) preparation.about(USER, account.user);
+
+    const proven = await services.passwords.verify(password, account?.user.passwordHash ?? null);
+    if (!account || !proven) throw new Refusal('INVALID_CREDENTIALS');
+    const shutOut = whyShutOut(account.user, account.tenant);
+    if (shutOut) throw new Refusal(shutOut);
+    const { passwordHash } = account.user;
+    const rehashed = services.passwords.needsRehash(passwordHash!)
+      ? await services.passwords.hash(password)
+      : passwordHash;
+
+    return async (act) => {
+      const [before] = await act.tx
+        .select()
+        .from(users)
+        .where(and(eq(users.tenantId, account.user.tenantId), eq(users.id, account.user.id)))
+        .for('update');
+      // The password may have changed while it was being checked.
+      if (before?.passwordHash !== passwordHash) throw new Refusal('INVALID_CREDENTIALS');
+      const [after] = await act.tx
+        .update(users)
+        .set({ lastLoginAt: isoOf(act.now), passwordHash: rehashed })
+        .where(and(eq(users.tenantId, before.tenantId), eq(users.id, before.id)))
+        .returning();
+      return act.done(await beginSession(act, after!), { of: USER, before, after });
+    };
+  },
+};
+
+async function findAccounts({ tx }: Scope, email: string, subdomain: string | undefined) {
+  const living = and(eq(users.email, email), isNull(users.deletedAt));
+  if (subdomain === undefined) {
+    const accounts = await tx
+      .select({ user: users, tenant: tenants })
+      .from(users)
+      .leftJoin(tenants, eq(tenants.id, users.tenantId))
+      .where(living);
+    return { tenantId: undefined, accounts };
+  }
+  const [tenant] = await tx
+    .select()
+    .from(tenants)
+    .where(and(eq(tenants.subdomain, subdomain.trim().toLowerCase()), isNull(tenants.deletedAt)));
+  if (!tenant) return { tenantId: undefined, accounts: [] };
+  const found = await tx
+    .select()
+    .from(users)
+    .where(and(eq(users.tenantId, tenant.id), living));
+  return { tenantId: tenant.id, accounts: found.map((user) => ({ user, tenant })) };
+}
+
+export const logout: Deed<'logout'> = async (act) => {
+  if (act.actor.type !== 'USER') throw new Refusal('SIGN_IN_REQUIRED');
+  const { tenantId, sessionId } = act.actor;
+  const here = and(eq(sessions.tenantId, tenantId), eq(sessions.id, sessionId));
+  const [before] = await act.tx.select().from(sessions).where(here).for('update');
+  const [after] = await act.tx
+    .update(sessions)
+    .set({ revokedAt: isoOf(act.now), revokedBecause: 'LOGOUT' })
+    .where(here)
+    .returning();
+  return act.done({ success: true }, { of: SESSION, before, after });
+};
+
+export const refreshToken: Deed<'refreshToken'> = async (act, input) => {
+  const hash = tokenHash(input.refreshToken);
+  const now = isoOf(act.now);
+  // The token's row is locked: of two that come with it at once, the second finds it used.
+  const [token] = await act.tx.select().from(refreshTokens).where(eq(refreshTokens.hash, hash)).for('update');
+  if (!token) throw new Refusal('TOKEN_INVALID');
+  const here = and(eq(sessions.tenantId, token.tenantId), eq(sessions.id, token.sessionId));
+  const [session] = await act.tx.select().from(sessions).where(here).for('update');
+  act.about(SESSION, session!);
+
+  if (session!.revokedAt !== null) throw new Refusal('SESSION_REVOKED');
+  if (token.usedAt !== null) {
+    const [revoked] = await act.tx
+      .update(sessions)
+      .set({ revokedAt: now, revokedBecause: 'TOKEN_REUSE' })
+      .where(here)
+      .returning();
+    return act.refused('TOKEN_REUSED', {
+      action: 'TOKEN_REUSE_DETECTED',
+      of: SESSION,
+      before: session,
+      after: revoked,
+      details: { userId: session!.userId, firstUsedAt: token.usedAt },
+    });
+  }
+  if (token.expiresAt <= now) throw new Refusal('TOKEN_EXPIRED');
+
+  const [owner] = await act.tx
+    .select({ user: users, tenant: tenants })
+    .from(users)
+    .leftJoin(tenants, eq(tenants.id, users.tenantId))
+    .where(and(eq(users.tenantId, session!.tenantId), eq(users.id, session!.userId)));
+  const shutOut = whyShutOut(owner!.user, owner!.tenant);
+  if (shutOut) throw new Refusal(shutOut);
+
+  await act.tx
+    .update(refreshTokens)
+    .set({ usedAt: now })
+    .where(and(eq(refreshTokens.tenantId, token.tenantId), eq(refreshTokens.hash, hash)));
+  const payload = await issueTokens(act, owner!.user, session!);
+  return act.done(payload, { action: 'TOKEN_REFRESHED', of: SESSION, before: session, after: session });
+};

@@ -1,0 +1,157 @@
+import DataLoader from 'dataloader';
+
+import type { Actor, Batch, Context, LiveStep, RequestFacts, Scope } from '../audit/act.ts';
+import { confinedTo } from '../audit/act.ts';
+import { perform, type Recorder, tenancyOf } from '../audit/record.ts';
+import { PLATFORM_TENANT, type AuditLogRow } from '../audit/tables.ts';
+import type { Feed } from '../feed/follow.ts';
+import type { ReadTx } from '../platform/db.ts';
+import { Refusal } from '../platform/refusal.ts';
+
+const KEYS_A_BATCH_MAX = 500;
+
+/** What contexts are made of; one a process. */
+export interface House extends Recorder {
+  readonly feed: Feed;
+}
+
+/** A context for one operation, which ends with `settle`. */
+export interface OperationContext extends Context {
+  /** Ends the reading transaction. What is read afterwards is read anew. */
+  settle(): Promise<void>;
+}
+
+export interface Caller {
+  readonly request: RequestFacts;
+  /** Who asks. Asked again while a subscription lives, because rights change meanwhile. */
+  authenticate(): Promise<Actor>;
+  /** Ends the connection of an actor that may no longer act; absent on HTTP. */
+  hangUp?(): void;
+}
+
+/** Opens the context of an operation. */
+export async function openContext(house: House, caller: Caller): Promise<OperationContext> {
+  const { db, services, feed } = house;
+  const { request } = caller;
+  let actor = await caller.authenticate();
+  let reading: Reading | undefined;
+  let loaders = new Map<unknown, unknown>();
+
+  const scopeOn = (tx: ReadTx): Scope => ({ actor, request, services, now: services.clock.now(), tx });
+
+  const context: OperationContext = {
+    get actor() {
+      return actor;
+    },
+    request,
+    services,
+
+    async read(query) {
+      reading ??= beginReading(house, actor, scopeOn);
+      return await query(await reading.scope);
+    },
+
+    load<Key, Value>(batch: Batch<Key, Value>, key: Key) {
+      const known = loaders.get(batch) as DataLoader<Key, Value> | undefined;
+      const loader = known ?? loaderOf((keys: readonly Key[]) => context.read((scope) => batch(scope, keys)));
+      if (!known) loaders.set(batch, loader);
+      return loader.load(key);
+    },
+
+    async perform(mutation, deed, input, field) {
+      // The payload's fields are read after the change, and no reading connection is held while a password is hashed.
+      await context.settle();
+      const read = <T>(query: (scope: Scope) => Promise<T>) =>
+        db.withReadTx(tenancyOf(actor), (tx) => query(scopeOn(tx)));
+      return await perform(house, { actor, request, read }, mutation, deed, input, field);
+    },
+
+    follow(condition, after) {
+      const steps = feed.follow({ tenantId: confinedTo(actor), condition, after: after ?? null });
+      return watched(steps, async (row) => {
+        await context.settle();
+        if (!row || !concerns(row, actor)) return;
+        actor = await caller.authenticate();
+        if (actor.type === 'USER') return;
+        caller.hangUp?.();
+        throw new Refusal(
+          actor.type === 'ANONYMOUS' ? (actor.because ?? 'SIGN_IN_REQUIRED') : 'SIGN_IN_REQUIRED',
+        );
+      });
+    },
+
+    async settle() {
+      const ending = reading;
+      reading = undefined;
+      loaders = new Map();
+      await ending?.end();
+    },
+  };
+  return context;
+}
+
+function loaderOf<Key, Value>(look: (keys: readonly Key[]) => Promise<readonly Value[]>) {
+  return new DataLoader<Key, Value>(look, { maxBatchSize: KEYS_A_BATCH_MAX });
+}
+
+interface Reading {
+  readonly scope: Promise<Scope>;
+  end(): Promise<void>;
+}
+
+/** One read-only transaction for all an operation reads: one snapshot, so a page and its total agree. */
+function beginReading({ db }: House, actor: Actor, scopeOn: (tx: ReadTx) => Scope): Reading {
+  let end = () => {};
+  let over: Promise<void> = Promise.resolve();
+  const scope = new Promise<Scope>((begun, failed) => {
+    over = db
+      .withReadTx(tenancyOf(actor), (tx) => {
+        begun(scopeOn(tx));
+        return new Promise<void>((resolve) => {
+          end = resolve;
+        });
+      })
+      // A transaction that cannot begin says so to its readers; one that breaks later has told them statement by statement.
+      .catch(failed);
+  });
+  scope.catch(() => {});
+  return {
+    scope,
+    async end() {
+      await scope.catch(() => {});
+      end();
+      await over;
+    },
+  };
+}
+
+/** Whether a record may change what an actor is allowed: it is about the actor, its session or its tenant. */
+function concerns({ resourceId }: AuditLogRow, actor: Actor): boolean {
+  if (actor.type !== 'USER' || resourceId === null) return false;
+  return [actor.id, actor.sessionId, actor.tenantId].includes(resourceId) && resourceId !== PLATFORM_TENANT;
+}
+
+/** The same steps, each looked at before it is handed out; an error of the look ends them. */
+function watched(
+  steps: AsyncIterableIterator<LiveStep>,
+  look: (row: AuditLogRow | null) => Promise<void>,
+): AsyncIterableIterator<LiveStep> {
+  return {
+    async next() {
+      await look(null);
+      const step = await steps.next();
+      if (step.done !== true) await look(step.value.row).catch((cause: unknown) => endWith(steps, cause));
+      return step;
+    },
+    return: () => steps.return!(),
+    throw: (cause: unknown) => endWith(steps, cause),
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
+async function endWith(steps: AsyncIterableIterator<LiveStep>, cause: unknown): Promise<never> {
+  await steps.return!();
+  throw cause;
+}

@@ -1,0 +1,49 @@
+import { GraphQLError, GraphQLScalarType, Kind } from 'graphql';
+import { GraphQLBigInt, GraphQLJSON } from 'graphql-scalars';
+import ipaddr from 'ipaddr.js';
+
+import { isoOf, microsFrom } from '../platform/ids.ts';
+
+/** Not graphql-scalars' own: it cuts a moment to milliseconds, both ways. */
+const DateTime = new GraphQLScalarType<string, string>({
+  name: 'DateTime',
+  parseValue: (value) => moment(value),
+  parseLiteral: (node) => moment(node.kind === Kind.STRING ? node.value : undefined),
+  serialize: (value) => value as string,
+});
+
+function moment(value: unknown): string {
+  try {
+    return isoOf(microsFrom(value as string));
+  } catch (cause) {
+    throw new GraphQLError(
+      `DateTime takes RFC 3339 such as 2026-01-02T03:04:05.123456Z, got ${shown(value)}`,
+      {
+        originalError: cause as Error,
+      },
+    );
+  }
+}
+
+/** Not graphql-scalars' own: it takes ranges and leading zeros, and leaves an IPv4-mapped address as it is. */
+const IP = new GraphQLScalarType<string, string>({
+  name: 'IP',
+  parseValue: (value) => address(value),
+  parseLiteral: (node) => address(node.kind === Kind.STRING ? node.value : undefined),
+  serialize: (value) => value as string,
+});
+
+function address(value: unknown): string {
+  const valid =
+    typeof value === 'string' && (ipaddr.IPv4.isValidFourPartDecimal(value) || ipaddr.IPv6.isValid(value));
+  if (!valid || value.includes('%'))
+    throw new GraphQLError(`IP takes one IPv4 or IPv6 address, got ${shown(value)}`);
+  return ipaddr.process(value).toString();
+}
+
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? 'nothing').slice(0, 80);
+}
+
+/** The scalars of schema/base.graphql. */
+export const scalars = { DateTime, IP, JSON: GraphQLJSON, BigInt: GraphQLBigInt };

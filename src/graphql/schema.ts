@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+import { makeExecutableSchema } from '@graphql-tools/schema';
+import type { GraphQLSchema } from 'graphql';
+
+import type { Context, Deeds } from '../audit/act.ts';
+import * as auth from '../auth/resolvers.ts';
+import type { QueryResolvers, Resolvers, SubscriptionResolvers } from '../generated/types.ts';
+import * as auditLogs from '../security/auditLogs.ts';
+import * as events from '../security/events.ts';
+import * as tenants from '../tenants/resolvers.ts';
+import * as users from '../users/resolvers.ts';
+import { withDirectives } from './directives.ts';
+import { scalars } from './scalars.ts';
+
+const SDL = new URL('../../schema/', import.meta.url);
+
+const deeds: Deeds = { ...auth.deeds, ...tenants.deeds, ...users.deeds };
+
+const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
+  ...auth.queries,
+  ...tenants.queries,
+  ...users.queries,
+  ...auditLogs.queries,
+  ...events.queries,
+  node: async (_root, { id }, context) => {
+    const user = await users.visibleUser(context, id);
+    if (user) return { __typename: 'User' as const, ...user };
+    const tenant = await tenants.visibleTenant(context, id);
+    if (tenant) return { __typename: 'Tenant' as const, ...tenant };
+    const record = readsTheLog(context) ? await auditLogs.visibleRecord(context, id) : null;
+    return record && { __typename: 'AuditLog' as const, ...record };
+  },
+};
+
+function readsTheLog({ actor }: Context): boolean {
+  return actor.type === 'USER' && actor.scopes.has('AUDIT_READ');
+}
+
+const Subscription: Required<Omit<SubscriptionResolvers, '__isTypeOf'>> = events.subscriptions;
+
+/** The schema of schema/*.graphql, with its resolvers and its directives made real. */
+export function openSchema(): GraphQLSchema {
+  const resolvers: Resolvers = {
+    ...scalars,
+    ...tenants.types,
+    ...users.types,
+    ...auditLogs.types,
+    ...events.types,
+    Query,
+    Subscription,
+  };
+  const schema = makeExecutableSchema<Context>({ typeDefs: readSdl(), resolvers });
+  return withDirectives(schema, deeds);
+}
+
+/** The SDL, one text a room. */
+export function readSdl(): string[] {
+  const files = readdirSync(fileURLToPath(SDL)).filter((file) => file.endsWith('.graphql'));
+  return files.sort().map((file) => readFileSync(new URL(file, SDL), 'utf8'));
+}

@@ -1,0 +1,80 @@
+/**
+ * Brings a database to the schema this program was built with: the role the application runs as, the migrations of
+ * drizzle/, and the partitions of the months ahead. Safe to run from many processes at once and at every start.
+ */
+import { readMigrationFiles } from 'drizzle-orm/migrator';
+import { drizzle } from 'drizzle-orm/postgres-js';
+import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator';
+import { fileURLToPath } from 'node:url';
+import postgres, { type Sql } from 'postgres';
+
+/** The role the application is, whoever it logs in as: not the owner, confined by row-level security. */
+export const APPLICATION_ROLE = 'custos_app';
+
+const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
+/** Any fixed number: what the processes that migrate wait for each other on. */
+const MIGRATION_LOCK = 4_811_230_417;
+const MONTHS_BEFORE = 2;
+const MONTHS_AHEAD = 3;
+
+export interface MigrateOptions {
+  /** Connects as the owner of the schema. */
+  readonly adminUrl: string;
+  /** The login the application connects with; it is made a member of the application's role. */
+  readonly appUser: string;
+  /** Microseconds since 1970. */
+  readonly now: bigint;
+}
+
+/** Migrates. Rejects when the database holds migrations this program does not know, or altered ones. */
+export async function migrate({ adminUrl, appUser, now }: MigrateOptions): Promise<void> {
+  const sql = postgres(adminUrl, { max: 1, onnotice: () => {}, connect_timeout: 10 });
+  try {
+    await sql`select pg_advisory_lock(${MIGRATION_LOCK})`;
+    await makeRole(sql, appUser);
+    await applyMigrations(drizzle(sql), { migrationsFolder: MIGRATIONS });
+    await assertKnownMigrations(sql);
+    await makePartitions(sql, now);
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}
+
+async function makeRole(sql: Sql, appUser: string): Promise<void> {
+  const [role] = await sql`select from pg_roles where rolname = ${APPLICATION_ROLE}`;
+  // Roles belong to the cluster: another database of it may make the same one at the same time.
+  if (!role) await ignoring(['42710', '23505'], sql`create role ${sql(APPLICATION_ROLE)} nologin`);
+  const [member] = await sql`select pg_has_role(${appUser}, ${APPLICATION_ROLE}, 'member') as yes`;
+  if (!member!.yes) await sql`grant ${sql(APPLICATION_ROLE)} to ${sql(appUser)}`;
+}
+
+async function ignoring(sqlstates: readonly string[], query: PromiseLike<unknown>): Promise<void> {
+  try {
+    await query;
+  } catch (error) {
+    if (!(error instanceof postgres.PostgresError && sqlstates.includes(error.code))) throw error;
+  }
+}
+
+/** Drizzle neither looks at migrations it has applied again nor at those it does not know. */
+async function assertKnownMigrations(sql: Sql): Promise<void> {
+  const known = readMigrationFiles({ migrationsFolder: MIGRATIONS }).map(({ hash }) => hash);
+  const applied = await sql<
+    { hash: string }[]
+  >`select hash from drizzle.__drizzle_migrations order by created_at`;
+  const same = applied.length === known.length && applied.every(({ hash }, at) => hash === known[at]);
+  if (!same) {
+    throw new Error(
+      `The database has ${applied.length} migrations applied, and they are not the ${known.length} of this program: ` +
+        'start the version that migrated it, or a later one.',
+    );
+  }
+}
+
+async function makePartitions(sql: Sql, now: bigint): Promise<void> {
+  const month = (offset: number) => {
+    const day = new Date(Number(now / 1000n));
+    return new Date(Date.UTC(day.getUTCFullYear(), day.getUTCMonth() + offset, 1)).toISOString().slice(0, 10);
+  };
+  await sql`call create_audit_partitions(${month(-MONTHS_BEFORE)}::date, ${month(MONTHS_AHEAD)}::date)`;
+}

@@ -1,0 +1,70 @@
+import type { ErrorCode, ErrorReason } from '../generated/types.ts';
+
+/** What each expected "no" is: its coarse code, and its sentence for people. A reason without a row does not compile. */
+export const REFUSALS = {
+  SIGN_IN_REQUIRED: ['UNAUTHENTICATED', 'Sign in first.'],
+  TOKEN_EXPIRED: ['UNAUTHENTICATED', 'The access token has expired: refresh it.'],
+  TOKEN_INVALID: ['UNAUTHENTICATED', 'The token is not valid.'],
+  TOKEN_REUSED: ['UNAUTHENTICATED', 'The refresh token was used before; its session has been ended.'],
+  SESSION_REVOKED: ['UNAUTHENTICATED', 'The session has ended: sign in again.'],
+  USER_INACTIVE: ['UNAUTHENTICATED', 'The user is not active.'],
+  TENANT_INACTIVE: ['UNAUTHENTICATED', 'The tenant is not active.'],
+  INVALID_CREDENTIALS: [
+    'UNAUTHENTICATED',
+    'E-mail or password are wrong. If several tenants know your e-mail, name the tenant.',
+  ],
+  ONE_SIGN_IN_A_REQUEST: ['BAD_USER_INPUT', 'A request may sign in once.'],
+  SCOPE_MISSING: ['FORBIDDEN', 'Your role does not allow this.'],
+  OWN_ROLE: ['FORBIDDEN', 'Nobody changes their own role.'],
+  OWN_ACCOUNT: ['FORBIDDEN', 'Nobody deactivates or deletes themselves.'],
+  ROLE_NOT_GRANTABLE: ['FORBIDDEN', 'You may not give this role to this user.'],
+  LAST_ADMIN: ['CONFLICT', 'A tenant keeps at least one active administrator.'],
+  INVALID_INPUT: ['BAD_USER_INPUT', 'The input is not acceptable; extensions.fields says why.'],
+  PASSWORD_POLICY: ['BAD_USER_INPUT', 'A password has 8 to 128 characters (at most 512 bytes).'],
+  USER_NOT_FOUND: ['NOT_FOUND', 'No such user.'],
+  TENANT_NOT_FOUND: ['NOT_FOUND', 'No such tenant.'],
+  AUDIT_LOG_NOT_FOUND: ['NOT_FOUND', 'No such record.'],
+  EMAIL_TAKEN: ['CONFLICT', 'Another user of the tenant has this e-mail.'],
+  SUBDOMAIN_TAKEN: ['CONFLICT', 'Another tenant has this subdomain.'],
+  STATE_UNCHANGED: ['CONFLICT', 'It is in that state already.'],
+  USER_LIMIT_REACHED: ['CONFLICT', "The tenant's subscription allows no further user."],
+  BUSY: ['RATE_LIMITED', 'Too many sign-ins at once: try again shortly.'],
+  CURSOR_MISMATCH: ['BAD_CURSOR', 'The cursor does not belong to this list, filter or reader.'],
+  LOG_NOT_WRITTEN: ['AUDIT_UNAVAILABLE', 'The change could not be put on record, so it was not made.'],
+  OUTCOME_UNKNOWN: [
+    'INTERNAL_SERVER_ERROR',
+    'The database went away during the commit. Look the request id up in the log: the change was made if it is there.',
+  ],
+  INTERNAL: ['INTERNAL_SERVER_ERROR', 'Something went wrong on our side. Quote the request id.'],
+} as const satisfies Record<ErrorReason, readonly [ErrorCode, string]>;
+
+/** What accompanies a refusal to the client. */
+interface RefusalFacts {
+  /** Input field to what is wrong with it and what is allowed. */
+  readonly fields?: Readonly<Record<string, string>>;
+  readonly retryAfterSeconds?: number;
+  readonly cause?: unknown;
+}
+
+/** An expected "no", with a stable reason. Every other error is a bug: it is masked, and recorded as ERROR. */
+export class Refusal extends Error {
+  readonly code: ErrorCode;
+  readonly reason: ErrorReason;
+  readonly fields: Readonly<Record<string, string>> | undefined;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(reason: ErrorReason, { fields, retryAfterSeconds, cause }: RefusalFacts = {}) {
+    const [code, sentence] = REFUSALS[reason];
+    super(sentence, cause === undefined ? undefined : { cause });
+    this.name = 'Refusal';
+    this.code = code;
+    this.reason = reason;
+    this.fields = fields;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** Refuses with all that is wrong at once; does nothing when nothing is. */
+export function refuseUnlessEmpty(fields: Readonly<Record<string, string>>): void {
+  if (Object.keys(fields).length > 0) throw new Refusal('INVALID_INPUT', { fields });
+}

@@ -1,0 +1,131 @@
+import { type Context, confinedTo, type Fields } from '../audit/act.ts';
+import { ANY, type Condition, conditionOf, having, havingId } from '../audit/filter.ts';
+import { type LogPage, pageOfLog, personalOf, positionOf } from '../audit/query.ts';
+import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
+import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
+import type {
+  AuditAction,
+  AuditLog,
+  AuditLogConnectionResolvers,
+  AuditLogResolvers,
+  AuditResource,
+  AuditStatus,
+  FieldChange,
+  QueryResolvers,
+} from '../generated/types.ts';
+import { connection } from '../platform/page.ts';
+import { Refusal } from '../platform/refusal.ts';
+import { tenantById } from '../tenants/tables.ts';
+import { userById } from '../users/tables.ts';
+
+const COUNT_MAX = 1_000_000;
+const FACTS = Object.entries(AUDIT_CATALOGUE) as [AuditAction, (typeof AUDIT_CATALOGUE)[AuditAction]][];
+const ACTION_OF_KEY = new Map<string, AuditAction>(FACTS.map(([action, { key }]) => [key, action]));
+
+export const queries = {
+  auditLog: (_root, { id }, context) => visibleRecord(context, id),
+
+  auditLogs: (_root, { filter, orderBy, ...page }, context) =>
+    pageOfLog(context, within(context, conditionOf(filter)), page, { direction: orderBy?.direction }),
+
+  auditActionCatalog: () =>
+    FACTS.map(([action, { key, category, resource, severity, security, description, emittedBy }]) => ({
+      action,
+      key,
+      category,
+      resource,
+      severity,
+      security,
+      description,
+      emittedBy,
+    })),
+} satisfies Partial<QueryResolvers>;
+
+/** A record the caller may see, if it may read the log. */
+export async function visibleRecord(context: Context, id: string): Promise<AuditLogRow | null> {
+  const { rows } = await pageOfLog(context, within(context, havingId('id', id)), { first: 1 });
+  return rows[0] ?? null;
+}
+
+/** The condition, and the tenant the caller is confined to: row-level security says so too, but the planner needs it said. */
+export function within(context: Context, condition: Condition = ANY): Condition {
+  const own = confinedTo(context.actor);
+  return own === undefined ? condition : { all: [having('tenantId', own), condition] };
+}
+
+/** The SDL's name of a record's action. */
+export function actionOf({ action }: AuditLogRow): AuditAction {
+  return ACTION_OF_KEY.get(action)!;
+}
+
+export const types = {
+  AuditLog: {
+    position: (row, _args, context) => context.load(positionOf, row),
+    action: actionOf,
+    actionKey: (row) => row.action,
+    category: (row) => AUDIT_CATALOGUE[actionOf(row)].category,
+    resource: (row) => row.resource as AuditResource,
+    severity: (row) => SEVERITIES[row.severity]!,
+    status: (row) => row.status.toUpperCase() as AuditStatus,
+    failure: (row) => {
+      if (row.failure === null) return null;
+      const { code, reason, message } = new Refusal(row.failure);
+      return { code, reason, message };
+    },
+    user: (row, _args, context) => (row.userId === null ? null : context.load(userById, row.userId)),
+    actor: async (row, _args, context) => {
+      const { actor } = await context.load(personalOf, row);
+      const { type, role, sessionId, system } = row.actor;
+      return {
+        type,
+        id: row.userId,
+        email: actor?.email ?? null,
+        name: actor?.name ?? system ?? null,
+        role: role ?? null,
+        sessionId: sessionId ?? null,
+      };
+    },
+    tenantId: (row) => (row.tenantId === PLATFORM_TENANT ? null : row.tenantId),
+    tenant: (row, _args, context) =>
+      row.tenantId === PLATFORM_TENANT ? null : context.load(tenantById, row.tenantId),
+    resourceName: async (row, _args, context) =>
+      row.resourceName ?? (await context.load(personalOf, row)).resourceName ?? null,
+    details: async (row, _args, context) => {
+      const { details = {} } = await context.load(personalOf, row);
+      const input = {
+        ...(row.details.input as object | undefined),
+        ...(details.input as object | undefined),
+      };
+      return { ...row.details, ...details, ...(Object.keys(input).length > 0 ? { input } : {}) };
+    },
+    changes: async (row, _args, context) => {
+      const { changes = {} } = await context.load(personalOf, row);
+      return row.changes.map((change): FieldChange => {
+        const { path, sensitivity, before = null, after = null } = change;
+        if (sensitivity === 'SECRET') return { path, before: null, after: null, redaction: 'SECRET' };
+        if (sensitivity !== 'PII') return { path, before, after, redaction: null };
+        const values = changes[path];
+        return values
+          ? { path, before: values[0], after: values[1], redaction: null }
+          : { path, before: null, after: null, redaction: 'ERASED' };
+      });
+    },
+    context: ({ context: { transport, operationName, fieldPath, documentHash, forwardedFor } }) => ({
+      transport,
+      operationName: operationName ?? null,
+      fieldPath: fieldPath ?? null,
+      documentHash: documentHash ?? null,
+      forwardedFor: forwardedFor ?? null,
+    }),
+  } satisfies Fields<AuditLog, AuditLogRow, AuditLogResolvers>,
+
+  AuditLogConnection: {
+    ...connection,
+    countUpTo: (page: LogPage, { max }) => {
+      if (max < 1 || max > COUNT_MAX) {
+        throw new Refusal('INVALID_INPUT', { fields: { max: `must be from 1 to ${COUNT_MAX}` } });
+      }
+      return page.countUpTo(max);
+    },
+  } satisfies AuditLogConnectionResolvers,
+};

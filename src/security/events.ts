@@ -1,0 +1,135 @@
+import type { Context, Fields, LiveStep } from '../audit/act.ts';
+import {
+  atLeast,
+  type Condition,
+  createdFrom,
+  conditionOf,
+  having,
+  havingId,
+  ofActions,
+} from '../audit/filter.ts';
+import { pageOfLog, personalOf } from '../audit/query.ts';
+import { type AuditLogRow, SEVERITIES } from '../audit/tables.ts';
+import type {
+  LoginFailed,
+  QueryResolvers,
+  SecurityEvent,
+  SecurityEventConnectionResolvers,
+  SecurityEventResolvers,
+  SubscriptionResolvers,
+} from '../generated/types.ts';
+import { isoOf } from '../platform/ids.ts';
+import { normalizedEmail } from '../platform/input.ts';
+import { connection } from '../platform/page.ts';
+import { Refusal } from '../platform/refusal.ts';
+import { actionOf, within } from './auditLogs.ts';
+
+const HOUR_MICROS = 3_600_000_000n;
+const HOURS_MAX = 8760;
+const DAYS_MAX = 365;
+
+const FAILED_LOGIN = ofActions(['LOGIN_FAILED']);
+const SECURITY_EVENT = having('security', true);
+
+export const queries = {
+  failedLoginAttempts: (_root, { ipAddress, email, hours, ...page }, context) => {
+    const since = createdSince(context, 'hours', hours ?? 24, HOURS_MAX, HOUR_MICROS);
+    const lasting = within(context, {
+      all: present([
+        FAILED_LOGIN,
+        ownUnlessReader(context),
+        ipAddress ? having('ipAddress', ipAddress) : undefined,
+        email ? ofEmail(context, email) : undefined,
+      ]),
+    });
+    return pageOfLog(context, { all: [lasting, since] }, page, { binding: [lasting, hours] });
+  },
+
+  securityEvents: (_root, { filter, days, ...page }, context) => {
+    const since = createdSince(context, 'days', days ?? 7, DAYS_MAX, 24n * HOUR_MICROS);
+    const lasting = within(context, {
+      all: present([SECURITY_EVENT, ownUnlessReader(context), conditionOf(filter)]),
+    });
+    return pageOfLog(context, { all: [lasting, since] }, page, { binding: [lasting, days] });
+  },
+} satisfies Partial<QueryResolvers>;
+
+export const subscriptions = {
+  auditLogAppended: {
+    subscribe: (_root, { filter, after }, context) =>
+      context.follow(within(context, conditionOf(filter)), after),
+    resolve: (step: LiveStep) => ({ cursor: step.cursor, node: step.row }),
+  },
+
+  loginFailed: {
+    subscribe: (_root, { filter, after }, context) => {
+      const conditions = [
+        FAILED_LOGIN,
+        filter?.tenantId ? havingId('tenantId', filter.tenantId) : undefined,
+        filter?.ipAddress ? having('ipAddress', filter.ipAddress) : undefined,
+        filter?.email ? ofEmail(context, filter.email) : undefined,
+      ];
+      return context.follow(within(context, { all: present(conditions) }), after);
+    },
+    resolve: async ({ cursor, row }: LiveStep, _args: unknown, context: Context) => ({
+      cursor,
+      node: row && (await failedLogin(context, row)),
+    }),
+  },
+
+  securityEventRaised: {
+    subscribe: (_root, { minSeverity, after }, context) => {
+      const conditions = [SECURITY_EVENT, minSeverity ? atLeast(minSeverity) : undefined];
+      return context.follow(within(context, { all: present(conditions) }), after);
+    },
+    resolve: (step: LiveStep) => ({ cursor: step.cursor, node: step.row }),
+  },
+} satisfies Partial<SubscriptionResolvers>;
+
+async function failedLogin(context: Context, log: AuditLogRow) {
+  const { details } = await context.load(personalOf, log);
+  return {
+    log,
+    email: (details?.email as string | undefined) ?? null,
+    ipAddress: log.ipAddress,
+    reason: log.failure!,
+    occurredAt: log.createdAt,
+  } satisfies Omit<LoginFailed, 'log'> & { log: AuditLogRow };
+}
+
+/** Those who do not read a tenant's events see the ones about themselves. */
+function ownUnlessReader({ actor }: Context): Condition | undefined {
+  return actor.type === 'USER' && !actor.scopes.has('SECURITY_READ')
+    ? having('resourceId', actor.id)
+    : undefined;
+}
+
+function ofEmail({ services }: Context, email: string): Condition {
+  return having('subjectHmac', services.vault.emailHmac(normalizedEmail(email)));
+}
+
+function createdSince(
+  { services }: Context,
+  field: string,
+  count: number,
+  max: number,
+  unitMicros: bigint,
+): Condition {
+  if (count < 1 || count > max)
+    throw new Refusal('INVALID_INPUT', { fields: { [field]: `must be from 1 to ${max}` } });
+  return createdFrom(isoOf(services.clock.now() - BigInt(count) * unitMicros));
+}
+
+function present(conditions: readonly (Condition | undefined)[]): Condition[] {
+  return conditions.filter((condition) => condition !== undefined);
+}
+
+export const types = {
+  SecurityEvent: {
+    action: actionOf,
+    severity: (row) => SEVERITIES[row.severity]!,
+    occurredAt: (row) => row.createdAt,
+    log: (row) => row,
+  } satisfies Fields<SecurityEvent, AuditLogRow, SecurityEventResolvers>,
+  SecurityEventConnection: connection satisfies SecurityEventConnectionResolvers,
+};

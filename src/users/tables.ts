@@ -1,0 +1,85 @@
+import { and, eq, isNull, sql } from 'drizzle-orm';
+import { check, index, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
+
+import { type Batch, confinedTo } from '../audit/act.ts';
+import { entity } from '../audit/entity.ts';
+import type { Role, UserStatus } from '../generated/types.ts';
+import { timestamptz, uuidArray } from '../platform/columns.ts';
+import type { Page } from '../platform/page.ts';
+
+export const users = pgTable(
+  'users',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    id: uuid('id').notNull(),
+    email: text('email').notNull(),
+    fullName: text('full_name').notNull(),
+    phone: text('phone'),
+    role: text('role').$type<Role>().notNull(),
+    status: text('status').$type<UserStatus>().notNull(),
+    statusReason: text('status_reason'),
+    /** bcrypt of a keyed pre-hash (platform/passwords.ts); null until the user has set a password. */
+    passwordHash: text('password_hash'),
+    lastLoginAt: timestamptz('last_login_at'),
+    createdAt: timestamptz('created_at').notNull(),
+    updatedAt: timestamptz('updated_at').notNull(),
+    deletedAt: timestamptz('deleted_at'),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.id] }),
+    uniqueIndex('users_email_key')
+      .on(table.tenantId, table.email)
+      .where(sql`deleted_at is null`),
+    index('users_id').on(table.id),
+    index('users_email').on(table.email),
+    check('users_role', sql`role in ('SUPER_ADMIN', 'TENANT_ADMIN', 'BRANCH_MANAGER', 'AUDITOR', 'MEMBER')`),
+    check('users_status', sql`status in ('ACTIVE', 'INACTIVE')`),
+    check(
+      'users_platform',
+      sql`(role = 'SUPER_ADMIN') = (tenant_id = '00000000-0000-0000-0000-000000000000')`,
+    ),
+  ],
+);
+
+export type UserRow = typeof users.$inferSelect;
+export type UserPage = Page<UserRow>;
+
+export const USER = entity<UserRow>()({
+  resource: 'USER',
+  columns: {
+    tenantId: 'OMIT',
+    id: 'OMIT',
+    email: 'PII',
+    fullName: 'PII',
+    phone: 'PII',
+    role: 'TRACK',
+    status: 'TRACK',
+    statusReason: 'TRACK',
+    passwordHash: 'SECRET',
+    lastLoginAt: 'OMIT',
+    createdAt: 'OMIT',
+    updatedAt: 'OMIT',
+    deletedAt: 'TRACK',
+  },
+  id: (user) => user.id,
+  tenantId: (user) => user.tenantId,
+  label: (user) => user.fullName,
+  subject: (user) => user.id,
+});
+
+/** Users by id, as far as the asker may see them; deleted ones are not. */
+export const userById: Batch<string, UserRow | null> = async ({ tx, actor }, ids) => {
+  const own = confinedTo(actor);
+  const rows = await tx
+    .select()
+    .from(users)
+    .where(
+      and(
+        own ? eq(users.tenantId, own) : undefined,
+        sql`${users.id} = any(${uuidArray(ids)}::uuid[])`,
+        isNull(users.deletedAt),
+      ),
+    );
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return ids.map((id) => byId.get(id) ?? null);
+};

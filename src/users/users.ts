@@ -1,0 +1,190 @@
+import { and, count, eq, inArray, isNull, sql } from 'drizzle-orm';
+import { z } from 'zod';
+
+import { type Act, confinedTo, type Deed, type Mutations, type UserActor } from '../audit/act.ts';
+import { PLATFORM_TENANT } from '../audit/tables.ts';
+import { passwordLink, revokeSessions } from '../auth/tables.ts';
+import type { Role } from '../generated/types.ts';
+import { asUuid, idAt, isoOf } from '../platform/ids.ts';
+import { checkedInput, email, line, name, reason } from '../platform/input.ts';
+import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
+import { tenants } from '../tenants/tables.ts';
+import { USER, type UserRow, users } from './tables.ts';
+
+const WEEK_MICROS = 7n * 86_400_000_000n;
+const ADMIN_ROLES = ['SUPER_ADMIN', 'TENANT_ADMIN'] as const satisfies Role[];
+
+const phone = line(40).nullish();
+const creation = z.object({ email, fullName: name, phone });
+const profile = z.object({ email: email.optional(), fullName: name.optional(), phone });
+const deactivation = z.object({ reason });
+
+export const createUser: Deed<'createUser'> = async (act, input) => {
+  const checked = checkedInput(creation, input);
+  const tenantId = await tenantForNewUser(act, input.tenantId ?? undefined, input.role);
+  const now = isoOf(act.now);
+  const [user] = await act.tx
+    .insert(users)
+    .values({
+      ...checked,
+      tenantId,
+      id: idAt(act.services.clock.now()),
+      role: input.role,
+      status: 'ACTIVE',
+      createdAt: now,
+      updatedAt: now,
+    })
+    .returning();
+  const link = await passwordLink(act, user!, WEEK_MICROS);
+  act.afterwards(() => act.services.mailer.send(welcomeMail(user!, link)));
+  return act.done({ user: user! }, { of: USER, after: user! });
+};
+
+/** Where the new user belongs; its row is locked, so that two at once do not both take the last place. */
+async function tenantForNewUser(
+  act: Act<'createUser'>,
+  given: string | undefined,
+  role: Role,
+): Promise<string> {
+  const own = confinedTo(act.actor);
+  if (role === 'SUPER_ADMIN') {
+    if (own !== undefined) throw new Refusal('ROLE_NOT_GRANTABLE');
+    refuseUnlessEmpty(
+      given === undefined ? {} : { tenantId: 'must be absent: a super administrator belongs to no tenant' },
+    );
+    return PLATFORM_TENANT;
+  }
+  refuseUnlessEmpty(
+    own === undefined && given === undefined ? { tenantId: 'must name the tenant of the user' } : {},
+  );
+  const wanted = asUuid(given ?? own!);
+  const [tenant] = wanted
+    ? await act.tx
+        .select()
+        .from(tenants)
+        .where(and(eq(tenants.id, wanted), isNull(tenants.deletedAt)))
+        .for('update')
+    : [];
+  if (!tenant) throw new Refusal('TENANT_NOT_FOUND');
+  if (tenant.maxUsers !== null) {
+    const [living] = await act.tx
+      .select({ value: count() })
+      .from(users)
+      .where(and(eq(users.tenantId, tenant.id), isNull(users.deletedAt)));
+    if (living!.value >= tenant.maxUsers) throw new Refusal('USER_LIMIT_REACHED');
+  }
+  return tenant.id;
+}
+
+function welcomeMail(user: UserRow, link: string) {
+  return {
+    to: user.email,
+    subject: 'Your new account',
+    text: [
+      `Hello ${user.fullName},`,
+      'an account was made for you. This link sets its password, once, within seven days:',
+      link,
+    ].join('\n\n'),
+  };
+}
+
+export const updateUser: Deed<'updateUser'> = async (act, input) => {
+  const before = await userToChange(act, input.id);
+  const actor = signedIn(act);
+  if (before.id !== actor.id && !actor.scopes.has('USERS_WRITE')) throw new Refusal('SCOPE_MISSING');
+  const after = await change(act, before, checkedInput(profile, input));
+  return act.done({ user: after }, { of: USER, before, after });
+};
+
+export const changeUserRole: Deed<'changeUserRole'> = async (act, { id, role }) => {
+  const before = await userToChange(act, id);
+  if (before.id === signedIn(act).id) throw new Refusal('OWN_ROLE');
+  // A super administrator belongs to no tenant and everybody else to one, so no change of role leads across.
+  if (role === 'SUPER_ADMIN' || before.role === 'SUPER_ADMIN') throw new Refusal('ROLE_NOT_GRANTABLE');
+  if (before.role === role) throw new Refusal('STATE_UNCHANGED');
+  await keepAnAdmin(act, before);
+  const after = await change(act, before, { role });
+  return act.done({ user: after }, { of: USER, before, after });
+};
+
+export const activateUser: Deed<'activateUser'> = async (act, { id }) => {
+  const before = await userToChange(act, id);
+  if (before.status === 'ACTIVE') throw new Refusal('STATE_UNCHANGED');
+  const after = await change(act, before, { status: 'ACTIVE', statusReason: null });
+  return act.done({ user: after }, { of: USER, before, after });
+};
+
+export const deactivateUser: Deed<'deactivateUser'> = async (act, input) => {
+  const before = await userToChange(act, input.id);
+  const { reason: statusReason } = checkedInput(deactivation, input);
+  if (before.id === signedIn(act).id) throw new Refusal('OWN_ACCOUNT');
+  if (before.status === 'INACTIVE') throw new Refusal('STATE_UNCHANGED');
+  await keepAnAdmin(act, before);
+  const after = await change(act, before, { status: 'INACTIVE', statusReason });
+  await revokeSessions(act, after, 'USER_DEACTIVATED');
+  return act.done({ user: after }, { of: USER, before, after, details: { reason: statusReason } });
+};
+
+export const deleteUser: Deed<'deleteUser'> = async (act, { id }) => {
+  const before = await userToChange(act, id);
+  if (before.id === signedIn(act).id) throw new Refusal('OWN_ACCOUNT');
+  await keepAnAdmin(act, before);
+  const after = await change(act, before, { deletedAt: isoOf(act.now) });
+  await revokeSessions(act, after, 'USER_DELETED');
+  return act.done({ user: after }, { of: USER, before, after });
+};
+
+/** The user, locked until the act ends; a deleted one, like one of another tenant, does not exist. */
+async function userToChange<M extends Mutations>(act: Act<M>, id: string): Promise<UserRow> {
+  const uuid = asUuid(id);
+  const own = confinedTo(act.actor);
+  const [user] = uuid
+    ? await act.tx
+        .select()
+        .from(users)
+        .where(and(own ? eq(users.tenantId, own) : undefined, eq(users.id, uuid), isNull(users.deletedAt)))
+        .for('update')
+    : [];
+  if (!user) throw new Refusal('USER_NOT_FOUND');
+  act.about(USER, user);
+  return user;
+}
+
+async function change<M extends Mutations>(
+  act: Act<M>,
+  { tenantId, id }: UserRow,
+  changes: { [Column in keyof UserRow]?: UserRow[Column] | undefined },
+): Promise<UserRow> {
+  const [after] = await act.tx
+    .update(users)
+    .set({ ...changes, updatedAt: isoOf(act.now) })
+    .where(and(eq(users.tenantId, tenantId), eq(users.id, id)))
+    .returning();
+  return after!;
+}
+
+/** Refuses if nobody would be left to administer the tenant (or the platform) without this user. */
+async function keepAnAdmin<M extends Mutations>(act: Act<M>, leaving: UserRow): Promise<void> {
+  if (!ADMIN_ROLES.some((role) => role === leaving.role) || leaving.status !== 'ACTIVE') return;
+  // Of two that step down at once, each would still see the other: the second waits here, then sees what the first did.
+  await act.tx.execute(
+    sql`select pg_advisory_xact_lock(hashtextextended(${`admins of ${leaving.tenantId}`}, 0))`,
+  );
+  const admins = await act.tx
+    .select({ id: users.id })
+    .from(users)
+    .where(
+      and(
+        eq(users.tenantId, leaving.tenantId),
+        inArray(users.role, ADMIN_ROLES),
+        eq(users.status, 'ACTIVE'),
+        isNull(users.deletedAt),
+      ),
+    );
+  if (admins.every(({ id }) => id === leaving.id)) throw new Refusal('LAST_ADMIN');
+}
+
+function signedIn<M extends Mutations>({ actor }: Act<M>): UserActor {
+  if (actor.type !== 'USER') throw new Refusal('SIGN_IN_REQUIRED');
+  return actor;
+}

@@ -1,0 +1,343 @@
+import { sql } from 'drizzle-orm';
+import { pino } from 'pino';
+import { expect, onTestFinished, test } from 'vitest';
+
+import { openSealer, SEALED_CHANNEL, type Sealer } from '../../src/audit/seal.ts';
+import { recordsQuery } from '../../src/audit/unsealed.ts';
+import type { Database } from '../../src/platform/db.ts';
+import { openClock } from '../../src/platform/ids.ts';
+import { type FreshDatabase, freshDatabase } from '../world/database.ts';
+import { openDoor } from '../world/door.ts';
+import { record, type Sealed, sealedRecords, writeRecords } from '../world/records.ts';
+import { gate, until } from '../world/wait.ts';
+
+const log = pino({ level: 'silent' });
+const TENANTS = ['a', 'b', 'c'].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
+const [A, B] = TENANTS as [string, string];
+
+test('every committed record gets one place, without gaps, and a long transaction delays nobody else', async () => {
+  const { admin, db, sealer } = await world();
+  sealing(db);
+  const held = gate();
+  const entered = gate();
+  const long = db.withTx(
+    'PLATFORM',
+    async (tx) => {
+      const ids = await writeRecords(tx, [{ tenantId: A }, { tenantId: B }]);
+      entered.open();
+      await held.passed;
+      return ids;
+    },
+    { deadlineMs: 60_000 },
+  );
+  await entered.passed;
+
+  const written = await writers(db, 16, () => sealer.nudge());
+  await until(
+    'the others are sealed while one is open',
+    async () => (await sealed(admin)) === written.flat().length,
+  );
+  held.open();
+  const late = await long;
+  await until('all is sealed', async () => (await sealed(admin)) === written.flat().length + late.length);
+
+  const places = await sealedRecords(admin);
+  expectNoGaps(places);
+  expect(places.map(({ id }) => id).sort()).toEqual(await idsIn(admin));
+  expect(places.slice(-2).map(({ id }) => id)).toEqual(late);
+  for (const ids of written) expect(inOrder(places, ids)).toEqual(ids);
+});
+
+test('within a batch each tenant has one run, in the order of transactions', async () => {
+  const { admin, db } = await world();
+  const first = gate();
+  const begun = gate();
+  // The first to begin is the last to commit: by id its records come last, by transaction first.
+  const early = db.withTx('PLATFORM', async (tx) => {
+    await tx.execute(sql`select pg_current_xact_id()`);
+    begun.open();
+    await first.passed;
+    return await writeRecords(tx, [{ tenantId: A }, { tenantId: B }, { tenantId: A }]);
+  });
+  await begun.passed;
+  const [b, a] = await record(db, { tenantId: B }, { tenantId: A });
+  first.open();
+  const [a1, b1, a2] = await early;
+
+  await seal(db);
+  expect((await sealedRecords(admin)).map(({ id, seal }) => [id, seal])).toEqual([
+    [a1, 0],
+    [a2, 0],
+    [a, 0],
+    [b1, 1],
+    [b, 1],
+  ]);
+});
+
+test('sealers of several processes double nothing and lose nothing', async () => {
+  const { admin, url, db } = await world();
+  const sealers = Array.from({ length: 3 }, () => sealing(openDoor({ url, max: 2 })));
+
+  const written = await writers(db, 8, () => {
+    for (const sealer of sealers) sealer.nudge();
+  });
+  await until('all is sealed', async () => (await sealed(admin)) >= written.flat().length);
+
+  const places = await sealedRecords(admin);
+  expectNoGaps(places);
+  expect(places.map(({ id }) => id).sort()).toEqual(await idsIn(admin));
+});
+
+test('a sealer that waits for a lock sees what the one before it has sealed', async () => {
+  const { admin, url, db } = await world();
+  await record(db, { tenantId: A });
+  // Sealing stands still in front of its last step, with the lock in hand.
+  const blocker = await admin.reserve();
+  await blocker`begin`;
+  await blocker`lock table audit_seals in exclusive mode`;
+  const first = sealing(openDoor({ url, max: 2 }));
+  await until('the first seals', async () => (await blocked(admin)).length === 1);
+  const second = sealing(openDoor({ url, max: 2 }));
+  second.nudge();
+  await record(db, { tenantId: A });
+  await blocker`commit`;
+  blocker.release();
+
+  await until('both records are sealed', async () => (await sealed(admin)) === 2);
+  await Promise.all([first.stop(), second.stop()]);
+  expectNoGaps(await sealedRecords(admin));
+});
+
+test('a sealer that dies between batches or within one loses nothing', async () => {
+  const { admin, url, db } = await world();
+  const ids = await record(db, ...Array.from({ length: 100 }, (_, at) => ({ tenantId: TENANTS[at % 3]! })));
+  const leaving = openSealer({ db, clock: openClock(), log, batchMax: 10 });
+  await leaving.stop();
+  expect(await sealed(admin)).toBe(10);
+
+  const blocker = await admin.reserve();
+  await blocker`begin`;
+  await blocker`lock table audit_seals in exclusive mode`;
+  sealing(openDoor({ url, max: 2 }), 10);
+  await until('it seals', async () => (await blocked(admin)).length === 1);
+  const [pid] = await blocked(admin);
+  await admin`select pg_terminate_backend(${pid!})`;
+  await until(
+    'it is dead',
+    async () => (await admin`select from pg_stat_activity where pid = ${pid!}`).length === 0,
+  );
+  await blocker`commit`;
+  blocker.release();
+  await until('all is sealed', async () => (await sealed(admin)) === ids.length);
+
+  const places = await sealedRecords(admin);
+  expectNoGaps(places);
+  expect(places.map(({ id }) => id).sort()).toEqual(ids.sort());
+});
+
+test('a large backlog is sealed in bounded batches, in order, and announced with the position', async () => {
+  const { admin, db } = await world();
+  for (let written = 0; written < 12_000; written += 3_000) {
+    await record(db, ...Array.from({ length: 3_000 }, (_, at) => ({ tenantId: TENANTS[at % 2]! })));
+  }
+  const announced: number[] = [];
+  const listening = gate();
+  await db.listen(SEALED_CHANNEL, (payload) => announced.push(Number(payload)), listening.open);
+  await listening.passed;
+
+  await seal(db, 700);
+  await until('the last is announced', () => announced.at(-1) === 12_000);
+  expect(announced).toEqual(Array.from({ length: 18 }, (_, at) => Math.min((at + 1) * 700, 12_000)));
+  const places = await sealedRecords(admin);
+  expectNoGaps(places);
+  for (const tenantId of [A, B]) {
+    const [own] =
+      await admin`select array_agg(id order by tx, id) as ids from audit_logs where tenant_id = ${tenantId}`;
+    expect(places.filter((place) => place.tenantId === tenantId).map(({ id }) => id)).toEqual(own!.ids);
+  }
+  expect(await admin`select target, target_tx, target_id from audit_sealer`).toEqual([
+    { target: null, target_tx: null, target_id: null },
+  ]);
+});
+
+test('in a copy of a database the records that are not sealed are found, and the others not sealed again', async () => {
+  const { admin, db } = await world();
+  const before = await record(db, ...Array.from({ length: 25 }, () => ({ tenantId: A })));
+  await seal(db);
+  const unsealed = await record(
+    db,
+    ...Array.from({ length: 25 }, (_, at) => ({ tenantId: TENANTS[at % 2]! })),
+  );
+  // As after a restore: the snapshots are of another cluster, and halfway through a backlog of its own.
+  await admin`update audit_sealer set system_identifier = 1, sealed = '900000000:900000000:', target = '900000009:900000009:',
+    target_tx = '900000005', target_id = ${unsealed[3]!}`;
+
+  await seal(db, 10);
+  expect((await sealedRecords(admin)).map(({ id }) => id).slice(0, 25)).toEqual(before);
+  expect((await sealedRecords(admin)).map(({ id }) => id).sort()).toEqual([...before, ...unsealed].sort());
+  expectNoGaps(await sealedRecords(admin));
+  const [now] = await admin`
+    select system_identifier = (select system_identifier from pg_control_system()) as ours, target from audit_sealer`;
+  expect(now).toEqual({ ours: true, target: null });
+  const after = await record(db, { tenantId: A });
+  await seal(db);
+  expect((await sealedRecords(admin)).at(-1)!.id).toBe(after[0]);
+});
+
+test('a record of a copy is not sealed again when its transaction id comes round', async () => {
+  const { admin, db } = await world();
+  const [copied] = await record(db, { tenantId: A });
+  const [{ ahead }] = (await admin`select pg_current_xact_id()::text::bigint + 20 as ahead`) as unknown as [
+    { ahead: string },
+  ];
+  await admin`set session_replication_role = replica`;
+  await admin`update audit_logs set tx = ${ahead}::text::xid8 where id = ${copied!}`;
+  await admin`reset session_replication_role`;
+  await admin`update audit_sealer set system_identifier = 1`;
+  await seal(db);
+  expect(await sealed(admin)).toBe(1);
+
+  for (let burnt = 0; burnt < 30; burnt++) await admin`select pg_current_xact_id()`;
+  const [next] = await record(db, { tenantId: A });
+  await seal(db);
+  expect((await sealedRecords(admin)).map(({ id }) => id)).toEqual([copied, next]);
+  expectNoGaps(await sealedRecords(admin));
+});
+
+test('looking costs an idle database no transaction id', async () => {
+  const { admin, db } = await world();
+  await record(db, { tenantId: A });
+  await seal(db);
+  const xmax = async () =>
+    (await admin`select pg_snapshot_xmax(pg_current_snapshot())::text as xid`)[0]!.xid as string;
+  const before = await xmax();
+  let looks = 0;
+  sealing({
+    ...db,
+    withReadTx: (...call: Parameters<Database['withReadTx']>) => (looks++, db.withReadTx(...call)),
+  } as Database);
+  await until('it has looked ten times', () => looks >= 10);
+  expect(await xmax()).toBe(before);
+});
+
+test('the difference of two snapshots is read from the index on transactions, whatever the size of the log', async () => {
+  const { admin, db } = await world();
+  for (let written = 0; written < 20_000; written += 5_000) {
+    await record(db, ...Array.from({ length: 5_000 }, () => ({ tenantId: A })));
+  }
+  await admin`analyze audit_logs`;
+  const [{ half }] = (await admin`select min(tx::text::bigint) + 2 as half from audit_logs`) as unknown as [
+    { half: string },
+  ];
+  const place = { sealed: `3:${half}:5,6`, target: `${half}00:${half}00:`, tx: '0', id: A };
+  for (const limit of [1, 5_000]) {
+    const plan = await db.withReadTx('PLATFORM', async (tx) => {
+      const lines = await tx.execute<{ 'QUERY PLAN': string }>(sql`explain ${recordsQuery(place, limit)}`);
+      return lines.map((line) => line['QUERY PLAN']).join('\n');
+    });
+    expect(plan).toMatch(/Index (Only )?Scan using audit_logs_\d+_\d+_tx_id_idx/);
+    expect(plan).not.toMatch(/Seq Scan on audit_(logs|seals)/);
+  }
+});
+
+interface World extends FreshDatabase {
+  readonly url: string;
+  readonly db: Database;
+  /** Nudges every sealer of the test. */
+  readonly sealer: Pick<Sealer, 'nudge'>;
+}
+
+const sealers = new Set<Sealer>();
+
+async function world(): Promise<World> {
+  const fresh = await freshDatabase();
+  const nudge = () => sealers.forEach((sealer) => sealer.nudge());
+  return { ...fresh, url: fresh.adminUrl, db: openDoor({ url: fresh.adminUrl, max: 20 }), sealer: { nudge } };
+}
+
+/** Seals until the test ends. */
+function sealing(db: Database, batchMax?: number): Sealer {
+  const sealer = openSealer({ db, clock: openClock(), log, ...(batchMax ? { batchMax } : {}) });
+  sealers.add(sealer);
+  onTestFinished(async () => {
+    sealers.delete(sealer);
+    await sealer.stop();
+  });
+  return sealer;
+}
+
+/** Seals all there is, once. */
+async function seal(db: Database, batchMax?: number): Promise<void> {
+  const one = sealing(db, batchMax);
+  await until('nothing is left', async () => {
+    const [left] = await db.withReadTx('PLATFORM', (tx) =>
+      tx.execute<{ count: string; sealed: string }>(
+        sql`select (select count(*) from audit_logs) as count, (select pos from audit_sealer) as sealed`,
+      ),
+    );
+    return left!.count === left!.sealed;
+  });
+  await one.stop();
+}
+
+/** Each writes 25 transactions of one to three records one after another, some of them rolled back; gives each one's ids. */
+async function writers(db: Database, count: number, wrote: () => void): Promise<string[][]> {
+  const rollback = new Error('rolled back on purpose');
+  return await Promise.all(
+    Array.from({ length: count }, async () => {
+      const committed: string[] = [];
+      for (let turn = 0; turn < 25; turn++) {
+        const one = () => ({ tenantId: TENANTS[Math.floor(Math.random() * TENANTS.length)]! });
+        const written = await db
+          .withTx('PLATFORM', async (tx) => {
+            await tx.execute(sql`select pg_current_xact_id(), pg_sleep(random() * 0.01)`);
+            const ids = await writeRecords(tx, [one(), one(), one()].slice(0, 1 + (turn % 3)));
+            await tx.execute(sql`select pg_sleep(random() * 0.01)`);
+            if (Math.random() < 0.05) throw rollback;
+            return ids;
+          })
+          .catch((error: unknown) => {
+            if (error !== rollback) throw error;
+            return [];
+          });
+        wrote();
+        committed.push(...written);
+      }
+      return committed;
+    }),
+  );
+}
+
+async function sealed(admin: FreshDatabase['admin']): Promise<number> {
+  const [row] = await admin`select coalesce(sum(count), 0)::int as sealed from audit_seals`;
+  return row!.sealed as number;
+}
+
+async function idsIn(admin: FreshDatabase['admin']): Promise<string[]> {
+  return (await admin`select id from audit_logs order by id`).map((row) => row.id as string);
+}
+
+async function blocked(admin: FreshDatabase['admin']): Promise<number[]> {
+  const rows = await admin`
+    select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+  return rows.map((row) => row.pid as number);
+}
+
+/** The places of these records, and of each tenant's, follow each other from 0. */
+function expectNoGaps(places: readonly Sealed[]): void {
+  expect(places.map(({ pos }) => pos)).toEqual(places.map((_, at) => at));
+  for (const tenantId of TENANTS) {
+    const own = places.filter((place) => place.tenantId === tenantId);
+    expect(own.map(({ seq }) => seq)).toEqual(own.map((_, at) => at));
+  }
+}
+
+/** One writer's records as far as they are of one tenant come in the order in which they were written. */
+function inOrder(places: readonly Sealed[], ids: readonly string[]): string[] {
+  const tenants = new Map(places.map(({ id, tenantId, seq }) => [id, { tenantId, seq }]));
+  const byTenant = [...ids].sort((one, other) => {
+    const [left, right] = [tenants.get(one)!, tenants.get(other)!];
+    return left.tenantId === right.tenantId ? left.seq - right.seq : ids.indexOf(one) - ids.indexOf(other);
+  });
+  return byTenant;
+}

@@ -1,0 +1,79 @@
+import { type Client, createClient } from 'graphql-ws';
+import { WebSocket } from 'ws';
+
+/** A subscription whose events are kept until they are asked for. */
+export interface Subscribed<Event> {
+  /** The next event that has not been taken; waits for it. Rejects when the subscription ends first. */
+  next(): Promise<Event>;
+  /** Takes events until `enough` says so; returns all taken, the last included. */
+  until(enough: (event: Event) => boolean): Promise<Event[]>;
+  /** How it ended, once it has. */
+  readonly ended: Promise<unknown>;
+  stop(): void;
+}
+
+/** A graphql-ws client of a server, with a token. It does not retry: what happens to a socket is the test's affair. */
+export function socketClient(
+  url: string,
+  token: string | undefined,
+  options: { retryAttempts?: number } = {},
+): Client {
+  return createClient({
+    url: `${url.replace(/^http/, 'ws')}/graphql`,
+    webSocketImpl: WebSocket,
+    retryAttempts: options.retryAttempts ?? 0,
+    connectionParams: token === undefined ? {} : { authorization: `Bearer ${token}` },
+  });
+}
+
+/** Subscribes to one field: the events are that field's values. */
+export function subscribe<Event>(
+  client: Client,
+  query: string,
+  variables: Record<string, unknown> = {},
+): Subscribed<Event> {
+  const events: Event[] = [];
+  const waiting: { resolve: (event: Event) => void; reject: (cause: unknown) => void }[] = [];
+  let end: { cause: unknown } | undefined;
+  let settleEnd: (cause: unknown) => void = () => {};
+  const ended = new Promise<unknown>((resolve) => {
+    settleEnd = resolve;
+  });
+  const finish = (cause: unknown) => {
+    end = { cause };
+    for (const { reject } of waiting.splice(0)) reject(cause);
+    settleEnd(cause);
+  };
+  const stop = client.subscribe<Record<string, Event>>(
+    { query, variables },
+    {
+      next({ data, errors }) {
+        if (errors) return finish(errors);
+        const event = Object.values(data!)[0]!;
+        const waiter = waiting.shift();
+        if (waiter) waiter.resolve(event);
+        else events.push(event);
+      },
+      error: finish,
+      complete: () => finish(new Error('The subscription is complete.')),
+    },
+  );
+  const next = () => {
+    if (events.length > 0) return Promise.resolve(events.shift()!);
+    if (end) return Promise.reject(end.cause as Error);
+    return new Promise<Event>((resolve, reject) => waiting.push({ resolve, reject }));
+  };
+  return {
+    next,
+    async until(enough) {
+      const taken: Event[] = [];
+      for (;;) {
+        const event = await next();
+        taken.push(event);
+        if (enough(event)) return taken;
+      }
+    },
+    ended,
+    stop,
+  };
+}
