@@ -98,6 +98,8 @@ export interface Context {
   readonly actor: Actor;
   readonly request: RequestFacts;
   readonly services: Services;
+  /** Refuses an actor without the scope, now and for as long as it follows the log. */
+  demand(scope: Permission): void;
   /** Runs a query in the request's one read-only transaction. */
   read<T>(query: (scope: Scope) => Promise<T>): Promise<T>;
   /** Looks a key up together with the others that are asked for at the same time. */

@@ -71,6 +71,14 @@ export function havingId(column: Column, id: string): Condition {
   return { column, in: uuid ? [uuid] : [] };
 }
 
+/** The condition on a value, if the client gave one. An empty text is one: nothing has it. */
+export function given<Given>(
+  value: Given | null | undefined,
+  condition: (value: Given) => Condition,
+): Condition | undefined {
+  return value === null || value === undefined ? undefined : condition(value);
+}
+
 /** Every record. */
 export const ANY: Condition = { all: [] };
 
@@ -81,19 +89,20 @@ function createdBelow(moment: string): Condition {
 type Plain = Omit<AuditLogFilter, 'and' | 'or' | 'not' | 'createdAt'>;
 
 function plainConditions(filter: Plain): Condition[] {
-  const conditions: { [Field in keyof Required<Plain>]: Condition | null | undefined } = {
-    tenantId: filter.tenantId && havingId('tenantId', filter.tenantId),
-    userId: filter.userId && havingId('userId', filter.userId),
-    actions: filter.actions && ofActions(filter.actions),
-    categories: filter.categories && ofActions(actionsOf(filter.categories)),
-    resources: filter.resources && { column: 'resource', in: filter.resources },
-    resourceId: filter.resourceId && havingId('resourceId', filter.resourceId),
-    statuses: filter.statuses && { column: 'status', in: filter.statuses.map(storedStatus) },
-    minSeverity: filter.minSeverity && atLeast(filter.minSeverity),
-    ipAddress: filter.ipAddress && having('ipAddress', filter.ipAddress),
-    requestId: filter.requestId && having('requestId', filter.requestId),
-  } as { [Field in keyof Required<Plain>]: Condition | null | undefined };
-  return Object.values(conditions).filter((condition) => typeof condition === 'object' && condition !== null);
+  // By name, so that a field of the schema without its condition does not compile.
+  const conditions: { readonly [Field in keyof Required<Plain>]: Condition | undefined } = {
+    tenantId: given(filter.tenantId, (id) => havingId('tenantId', id)),
+    userId: given(filter.userId, (id) => havingId('userId', id)),
+    actions: given(filter.actions, ofActions),
+    categories: given(filter.categories, (categories) => ofActions(actionsOf(categories))),
+    resources: given(filter.resources, (resources) => ({ column: 'resource', in: resources })),
+    resourceId: given(filter.resourceId, (id) => havingId('resourceId', id)),
+    statuses: given(filter.statuses, (statuses) => ({ column: 'status', in: statuses.map(storedStatus) })),
+    minSeverity: given(filter.minSeverity, atLeast),
+    ipAddress: given(filter.ipAddress, (address) => having('ipAddress', address)),
+    requestId: given(filter.requestId, (id) => having('requestId', id)),
+  };
+  return Object.values(conditions).filter((condition) => condition !== undefined);
 }
 
 function actionsOf(categories: readonly string[]): AuditAction[] {
@@ -105,9 +114,18 @@ function storedStatus(status: AuditStatus): string {
   return status.toLowerCase();
 }
 
+/** An empty one counts too: thousands of them would be a statement that Postgres cannot parse. */
 function sizeOf(condition: Condition): number {
-  if ('all' in condition) return condition.all.reduce((sum, each) => sum + sizeOf(each), 0);
-  if ('any' in condition) return condition.any.reduce((sum, each) => sum + sizeOf(each), 0);
+  if ('all' in condition)
+    return Math.max(
+      1,
+      condition.all.reduce((sum, each) => sum + sizeOf(each), 0),
+    );
+  if ('any' in condition)
+    return Math.max(
+      1,
+      condition.any.reduce((sum, each) => sum + sizeOf(each), 0),
+    );
   if ('not' in condition) return sizeOf(condition.not);
   return 'in' in condition ? Math.max(1, condition.in.length) : 1;
 }

@@ -6,7 +6,7 @@ import { isoOf } from '../platform/ids.ts';
 import { normalizedEmail } from '../platform/input.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenants } from '../tenants/tables.ts';
-import { USER, users } from '../users/tables.ts';
+import { living, USER, users } from '../users/tables.ts';
 import { beginSession, issueTokens, whyShutOut } from './sessions.ts';
 import { refreshTokens, SESSION, sessions } from './tables.ts';
 
@@ -49,13 +49,13 @@ export const login: PreparedDeed<'login'> = {
 };
 
 async function findAccounts({ tx }: Scope, email: string, subdomain: string | undefined) {
-  const living = and(eq(users.email, email), isNull(users.deletedAt));
+  const offered = and(eq(users.email, email), living);
   if (subdomain === undefined) {
     const accounts = await tx
       .select({ user: users, tenant: tenants })
       .from(users)
       .leftJoin(tenants, eq(tenants.id, users.tenantId))
-      .where(living);
+      .where(offered);
     return { tenantId: undefined, accounts };
   }
   const [tenant] = await tx
@@ -66,7 +66,7 @@ async function findAccounts({ tx }: Scope, email: string, subdomain: string | un
   const found = await tx
     .select()
     .from(users)
-    .where(and(eq(users.tenantId, tenant.id), living));
+    .where(and(eq(users.tenantId, tenant.id), offered));
   return { tenantId: tenant.id, accounts: found.map((user) => ({ user, tenant })) };
 }
 

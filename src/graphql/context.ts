@@ -2,11 +2,14 @@ import DataLoader from 'dataloader';
 
 import type { Actor, Batch, Context, LiveStep, RequestFacts, Scope } from '../audit/act.ts';
 import { confinedTo } from '../audit/act.ts';
+import { type Condition, fulfils } from '../audit/filter.ts';
 import { perform, type Recorder, tenancyOf } from '../audit/record.ts';
-import { PLATFORM_TENANT, type AuditLogRow } from '../audit/tables.ts';
+import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { Feed } from '../feed/follow.ts';
+import type { Scope as Permission } from '../generated/types.ts';
 import type { ReadTx } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
+import { assertMay } from './permission.ts';
 
 const KEYS_A_BATCH_MAX = 500;
 
@@ -36,6 +39,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
   let actor = await caller.authenticate();
   let reading: Reading | undefined;
   let loaders = new Map<unknown, unknown>();
+  const demanded = new Set<Permission>();
 
   const scopeOn = (tx: ReadTx): Scope => ({ actor, request, services, now: services.clock.now(), tx });
 
@@ -45,6 +49,11 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     },
     request,
     services,
+
+    demand(scope) {
+      assertMay(actor, scope);
+      demanded.add(scope);
+    },
 
     async read(query) {
       reading ??= beginReading(house, actor, scopeOn);
@@ -67,17 +76,30 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     },
 
     follow(condition, after) {
-      const steps = feed.follow({ tenantId: confinedTo(actor), condition, after: after ?? null });
-      return watched(steps, async (row) => {
-        await context.settle();
-        if (!row || !concerns(row, actor)) return;
-        actor = await caller.authenticate();
-        if (actor.type === 'USER') return;
-        caller.hangUp?.();
-        throw new Refusal(
-          actor.type === 'ANONYMOUS' ? (actor.because ?? 'SIGN_IN_REQUIRED') : 'SIGN_IN_REQUIRED',
-        );
+      const concerning = concerningOf(actor);
+      const steps = feed.follow({
+        tenantId: confinedTo(actor),
+        // What may end the actor's rights is followed whatever the filter lets through.
+        condition: { any: [condition, concerning] },
+        after: after ?? null,
       });
+      return watched(
+        steps,
+        () => context.settle(),
+        async ({ cursor, row }) => {
+          if (!row) return { cursor, row };
+          if (fulfils(row, concerning)) {
+            try {
+              actor = await caller.authenticate();
+              for (const scope of demanded) assertMay(actor, scope);
+            } catch (cause) {
+              if (cause instanceof Refusal) caller.hangUp?.();
+              throw cause;
+            }
+          }
+          return { cursor, row: fulfils(row, condition) ? row : null };
+        },
+      );
     },
 
     async settle() {
@@ -125,23 +147,24 @@ function beginReading({ db }: House, actor: Actor, scopeOn: (tx: ReadTx) => Scop
   };
 }
 
-/** Whether a record may change what an actor is allowed: it is about the actor, its session or its tenant. */
-function concerns({ resourceId }: AuditLogRow, actor: Actor): boolean {
-  if (actor.type !== 'USER' || resourceId === null) return false;
-  return [actor.id, actor.sessionId, actor.tenantId].includes(resourceId) && resourceId !== PLATFORM_TENANT;
+/** The records that may change what an actor is allowed: those about the actor, its session or its tenant. */
+function concerningOf(actor: Actor): Condition {
+  const ids = actor.type === 'USER' ? [actor.id, actor.sessionId, actor.tenantId] : [];
+  return { column: 'resourceId', in: ids.filter((id) => id !== PLATFORM_TENANT) };
 }
 
 /** The same steps, each looked at before it is handed out; an error of the look ends them. */
 function watched(
   steps: AsyncIterableIterator<LiveStep>,
-  look: (row: AuditLogRow | null) => Promise<void>,
+  before: () => Promise<void>,
+  look: (step: LiveStep) => Promise<LiveStep>,
 ): AsyncIterableIterator<LiveStep> {
   return {
     async next() {
-      await look(null);
+      await before();
       const step = await steps.next();
-      if (step.done !== true) await look(step.value.row).catch((cause: unknown) => endWith(steps, cause));
-      return step;
+      if (step.done === true) return step;
+      return { done: false, value: await look(step.value).catch((cause: unknown) => endWith(steps, cause)) };
     },
     return: () => steps.return!(),
     throw: (cause: unknown) => endWith(steps, cause),

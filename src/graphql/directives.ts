@@ -13,9 +13,10 @@ import {
   type SelectionSetNode,
 } from 'graphql';
 
-import type { Actor, Context, Deed, Deeds, InputOf, Mutations } from '../audit/act.ts';
+import type { Context, Deed, Deeds, InputOf, Mutations } from '../audit/act.ts';
 import type { Scope } from '../generated/types.ts';
 import { Refusal } from '../platform/refusal.ts';
+import { assertMay } from './permission.ts';
 
 type Field = GraphQLFieldConfig<unknown, Context, { input?: unknown }>;
 
@@ -57,7 +58,7 @@ function permitted(schema: GraphQLSchema, field: Field): Field {
     return {
       ...field,
       subscribe: (root, args, context, info) => {
-        assertMay(context.actor, scope);
+        context.demand(scope);
         return subscribe(root, args, context, info);
       },
     };
@@ -65,7 +66,7 @@ function permitted(schema: GraphQLSchema, field: Field): Field {
   return {
     ...field,
     resolve: (root, args, context, info) => {
-      assertMay(context.actor, scope);
+      context.demand(scope);
       return resolve(root, args, context, info);
     },
   };
@@ -73,12 +74,6 @@ function permitted(schema: GraphQLSchema, field: Field): Field {
 
 function scopeOf(schema: GraphQLSchema, field: Field): Scope | undefined {
   return getDirective(schema, field, 'requires')?.[0]?.scope as Scope | undefined;
-}
-
-/** Refuses an actor that does not hold the scope, and says why as far as the actor may know. */
-export function assertMay(actor: Actor, scope: Scope): void {
-  if (actor.type === 'ANONYMOUS') throw new Refusal(actor.because ?? 'SIGN_IN_REQUIRED');
-  if (actor.type === 'USER' && !actor.scopes.has(scope)) throw new Refusal('SCOPE_MISSING');
 }
 
 /** The deed, refused to those who do not hold the scope. */

@@ -56,7 +56,7 @@ export function openSchema(): GraphQLSchema {
 }
 
 /** The SDL, one text a room. */
-export function readSdl(): string[] {
+function readSdl(): string[] {
   const files = readdirSync(fileURLToPath(SDL)).filter((file) => file.endsWith('.graphql'));
   return files.sort().map((file) => readFileSync(new URL(file, SDL), 'utf8'));
 }

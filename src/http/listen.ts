@@ -64,6 +64,8 @@ export async function listen({
     includeStacktraceInErrorResponses: false,
     introspection: true,
     persistedQueries: false,
+    // src/main.ts listens for signals: the parts below this one are stopped after it.
+    stopOnTerminationSignals: false,
     formatError: (_formatted, error) => presentedError(error),
     plugins: [
       ApolloServerPluginLandingPageDisabled(),

@@ -119,7 +119,7 @@ export function openPool({ max, open }: PoolOptions): ConnectionPool {
       offer(connection);
     } catch (error) {
       failures++;
-      lastFailure = error instanceof Error ? error.message : String(error);
+      if (error instanceof TransactionLost) lastFailure = error.why ?? error.code;
       if (error instanceof DatabaseError) for (const waiter of waiters.splice(0)) waiter.refuse(error);
       retry ??= setTimeout(
         () => {

@@ -66,6 +66,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   const { url, session, connectMs, onClosed, onNotify, attempt = 0 } = options;
   let socket: Socket | undefined;
   let alive = true;
+  let welcome = false;
   let whyDestroyed: string | undefined;
   let closed!: () => void;
   const closing = new Promise<void>((resolve) => (closed = resolve));
@@ -151,6 +152,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   const timer = setTimeout(destroy, connectMs, `it was not open within ${connectMs} ms`);
   try {
     await connection.query('select 1');
+    welcome = true;
     return connection;
   } catch (error) {
     destroy();
@@ -174,8 +176,9 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
       if (answered?.severity === 'ERROR') throw errorOf(answered, withoutValue(answered), text);
       const why = whyDestroyed ?? systemCode(error) ?? 'the driver failed';
       destroy(why);
-      // The server's farewell to somebody it will not have; there is no value of ours in it.
-      if (answered && /^(28|3D|22|42)/.test(answered.code)) throw errorOf(answered, answered.message, text);
+      // The server will not have us, now or later; there is no value of ours in what it says.
+      if (answered && !welcome && /^(28|3D|22|42)/.test(answered.code))
+        throw errorOf(answered, answered.message, text);
       throw new TransactionLost('TX_LOST', why);
     };
   }

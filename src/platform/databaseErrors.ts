@@ -16,11 +16,13 @@ export type LossCode = keyof typeof LOSSES;
 /** The transaction was cut off from outside: the connection, the deadline, the pool. `code` says what that means. */
 export class TransactionLost extends Error {
   readonly code: LossCode;
+  readonly why: string | undefined;
 
   constructor(code: LossCode, why?: string) {
     super(why === undefined ? LOSSES[code] : `${LOSSES[code]} (${why})`);
     this.name = 'TransactionLost';
     this.code = code;
+    this.why = why;
   }
 }
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import postgres, { type Sql } from 'postgres';
 
 /** The role the application is, whoever it logs in as: not the owner, confined by row-level security. */
-export const APPLICATION_ROLE = 'custos_app';
+const APPLICATION_ROLE = 'custos_app';
 
 const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
 /** Any fixed number: what the processes that migrate wait for each other on. */

@@ -2,8 +2,9 @@ import type { Context, Fields, LiveStep } from '../audit/act.ts';
 import {
   atLeast,
   type Condition,
-  createdFrom,
   conditionOf,
+  createdFrom,
+  given,
   having,
   havingId,
   ofActions,
@@ -38,8 +39,8 @@ export const queries = {
       all: present([
         FAILED_LOGIN,
         ownUnlessReader(context),
-        ipAddress ? having('ipAddress', ipAddress) : undefined,
-        email ? ofEmail(context, email) : undefined,
+        given(ipAddress, (address) => having('ipAddress', address)),
+        given(email, (attempted) => ofEmail(context, attempted)),
       ]),
     });
     return pageOfLog(context, { all: [lasting, since] }, page, { binding: [lasting, hours] });
@@ -65,9 +66,9 @@ export const subscriptions = {
     subscribe: (_root, { filter, after }, context) => {
       const conditions = [
         FAILED_LOGIN,
-        filter?.tenantId ? havingId('tenantId', filter.tenantId) : undefined,
-        filter?.ipAddress ? having('ipAddress', filter.ipAddress) : undefined,
-        filter?.email ? ofEmail(context, filter.email) : undefined,
+        given(filter?.tenantId, (id) => havingId('tenantId', id)),
+        given(filter?.ipAddress, (address) => having('ipAddress', address)),
+        given(filter?.email, (attempted) => ofEmail(context, attempted)),
       ];
       return context.follow(within(context, { all: present(conditions) }), after);
     },
@@ -79,7 +80,7 @@ export const subscriptions = {
 
   securityEventRaised: {
     subscribe: (_root, { minSeverity, after }, context) => {
-      const conditions = [SECURITY_EVENT, minSeverity ? atLeast(minSeverity) : undefined];
+      const conditions = [SECURITY_EVENT, given(minSeverity, atLeast)];
       return context.follow(within(context, { all: present(conditions) }), after);
     },
     resolve: (step: LiveStep) => ({ cursor: step.cursor, node: step.row }),

