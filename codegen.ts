@@ -9,6 +9,7 @@ import {
   type GraphQLInputField,
   type GraphQLSchema,
   isInputObjectType,
+  Kind,
   type StringValueNode,
   type ValueNode,
 } from 'graphql';
@@ -127,7 +128,7 @@ function enumValues(schema: GraphQLSchema, name: string): readonly GraphQLEnumVa
 
 function argument(directive: ConstDirectiveNode, name: string): string | boolean | undefined {
   const value: ValueNode | undefined = directive.arguments?.find((each) => each.name.value === name)?.value;
-  return value?.kind === 'BooleanValue' ? value.value : (value as StringValueNode | undefined)?.value;
+  return value?.kind === Kind.BOOLEAN ? value.value : (value as StringValueNode | undefined)?.value;
 }
 
 const config: CodegenConfig = {

@@ -7,11 +7,11 @@ CREATE TABLE "tenants" (
 	"tier" text NOT NULL,
 	"max_users" integer,
 	"max_branches" integer,
-	"starts_at" timestamp (6) with time zone,
-	"ends_at" timestamp (6) with time zone,
-	"created_at" timestamp (6) with time zone NOT NULL,
-	"updated_at" timestamp (6) with time zone NOT NULL,
-	"deleted_at" timestamp (6) with time zone,
+	"starts_at" timestamptz,
+	"ends_at" timestamptz,
+	"created_at" timestamptz NOT NULL,
+	"updated_at" timestamptz NOT NULL,
+	"deleted_at" timestamptz,
 	CONSTRAINT "tenants_status" CHECK (status in ('ACTIVE', 'INACTIVE')),
 	CONSTRAINT "tenants_tier" CHECK (tier in ('FREE', 'STARTER', 'PROFESSIONAL', 'ENTERPRISE'))
 );
@@ -26,10 +26,10 @@ CREATE TABLE "users" (
 	"status" text NOT NULL,
 	"status_reason" text,
 	"password_hash" text,
-	"last_login_at" timestamp (6) with time zone,
-	"created_at" timestamp (6) with time zone NOT NULL,
-	"updated_at" timestamp (6) with time zone NOT NULL,
-	"deleted_at" timestamp (6) with time zone,
+	"last_login_at" timestamptz,
+	"created_at" timestamptz NOT NULL,
+	"updated_at" timestamptz NOT NULL,
+	"deleted_at" timestamptz,
 	CONSTRAINT "users_tenant_id_id_pk" PRIMARY KEY("tenant_id","id"),
 	CONSTRAINT "users_role" CHECK (role in ('SUPER_ADMIN', 'TENANT_ADMIN', 'BRANCH_MANAGER', 'AUDITOR', 'MEMBER')),
 	CONSTRAINT "users_status" CHECK (status in ('ACTIVE', 'INACTIVE')),
@@ -41,9 +41,9 @@ CREATE TABLE "mailed_tokens" (
 	"hash" "bytea" NOT NULL,
 	"user_id" uuid NOT NULL,
 	"purpose" text NOT NULL,
-	"created_at" timestamp (6) with time zone NOT NULL,
-	"expires_at" timestamp (6) with time zone NOT NULL,
-	"used_at" timestamp (6) with time zone,
+	"created_at" timestamptz NOT NULL,
+	"expires_at" timestamptz NOT NULL,
+	"used_at" timestamptz,
 	CONSTRAINT "mailed_tokens_tenant_id_hash_pk" PRIMARY KEY("tenant_id","hash"),
 	CONSTRAINT "mailed_tokens_purpose" CHECK (purpose in ('PASSWORD_RESET'))
 );
@@ -52,9 +52,9 @@ CREATE TABLE "refresh_tokens" (
 	"tenant_id" uuid NOT NULL,
 	"hash" "bytea" NOT NULL,
 	"session_id" uuid NOT NULL,
-	"created_at" timestamp (6) with time zone NOT NULL,
-	"expires_at" timestamp (6) with time zone NOT NULL,
-	"used_at" timestamp (6) with time zone,
+	"created_at" timestamptz NOT NULL,
+	"expires_at" timestamptz NOT NULL,
+	"used_at" timestamptz,
 	CONSTRAINT "refresh_tokens_tenant_id_hash_pk" PRIMARY KEY("tenant_id","hash")
 );
 --> statement-breakpoint
@@ -64,9 +64,9 @@ CREATE TABLE "sessions" (
 	"user_id" uuid NOT NULL,
 	"ip_address" "inet",
 	"user_agent" text,
-	"created_at" timestamp (6) with time zone NOT NULL,
-	"expires_at" timestamp (6) with time zone NOT NULL,
-	"revoked_at" timestamp (6) with time zone,
+	"created_at" timestamptz NOT NULL,
+	"expires_at" timestamptz NOT NULL,
+	"revoked_at" timestamptz,
 	"revoked_because" text,
 	CONSTRAINT "sessions_tenant_id_id_pk" PRIMARY KEY("tenant_id","id")
 );
@@ -75,7 +75,7 @@ CREATE TABLE "audit_logs" (
 	"tenant_id" uuid NOT NULL,
 	"id" uuid NOT NULL,
 	"tx" "xid8" DEFAULT pg_current_xact_id() NOT NULL,
-	"created_at" timestamp (6) with time zone NOT NULL,
+	"created_at" timestamptz NOT NULL,
 	"operation_id" uuid NOT NULL,
 	"schema_version" smallint NOT NULL,
 	"user_id" uuid,
@@ -122,7 +122,7 @@ CREATE TABLE "audit_seals" (
 	"min_id" uuid NOT NULL,
 	"max_id" uuid NOT NULL,
 	"ids" "bytea" NOT NULL,
-	"sealed_at" timestamp (6) with time zone NOT NULL,
+	"sealed_at" timestamptz NOT NULL,
 	CONSTRAINT "audit_seals_tenant_id_first_seq_pk" PRIMARY KEY("tenant_id","first_seq")
 );
 --> statement-breakpoint
@@ -135,7 +135,7 @@ CREATE TABLE "subject_keys" (
 	"tenant_id" uuid NOT NULL,
 	"subject_id" uuid NOT NULL,
 	"wrapped_key" "bytea" NOT NULL,
-	"created_at" timestamp (6) with time zone NOT NULL,
+	"created_at" timestamptz NOT NULL,
 	CONSTRAINT "subject_keys_tenant_id_subject_id_pk" PRIMARY KEY("tenant_id","subject_id")
 );
 --> statement-breakpoint

@@ -2,7 +2,12 @@ import { defineConfig } from 'drizzle-kit';
 
 export default defineConfig({
   dialect: 'postgresql',
-  schema: ['./src/tenants/tables.ts', './src/users/tables.ts', './src/auth/tables.ts', './src/audit/tables.ts'],
+  schema: [
+    './src/tenants/tables.ts',
+    './src/users/tables.ts',
+    './src/auth/tables.ts',
+    './src/audit/tables.ts',
+  ],
   out: './drizzle',
   migrations: { prefix: 'index' },
 });

@@ -2,15 +2,13 @@
  * The composition root: opens every part in order and stops them in reverse. What a part needs it is given here; nothing but
  * settings.ts reads the environment.
  */
-import { randomBytes } from 'node:crypto';
-
 import type { Logger } from 'pino';
 
 import type { Services } from './audit/act.ts';
 import { openVault } from './audit/personal.ts';
 import { openSealer } from './audit/seal.ts';
-import { type DemoCredentials, seedDemo } from './demo.ts';
 import { openFeed } from './feed/follow.ts';
+import { type FirstStart, firstStart } from './firstStart.ts';
 import type { House } from './graphql/context.ts';
 import { openSchema } from './graphql/schema.ts';
 import { listen } from './http/listen.ts';
@@ -23,9 +21,9 @@ import { openMailer } from './platform/mail.ts';
 import { migrate } from './platform/migrate.ts';
 import { openPasswords } from './platform/passwords.ts';
 import { startPostgres } from './platform/postgres.ts';
-import type { Settings } from './platform/settings.ts';
+import { type Settings, SettingsError } from './platform/settings.ts';
+import { systemCode } from './platform/systemError.ts';
 import { openTokens } from './platform/tokens.ts';
-import { createFirstAdministrator } from './users/bootstrap.ts';
 
 /** The issuer and audience of access tokens where no PUBLIC_URL is set. */
 const TOKEN_ISSUER = 'custos';
@@ -37,16 +35,28 @@ export interface Server {
   /** Where it listens, such as `http://127.0.0.1:4000`. */
   readonly url: string;
   readonly house: House;
-  /** The credentials of the first administrator, when this start made it with a generated password. */
-  readonly firstAdministrator: { readonly email: string; readonly password: string } | undefined;
-  /** The credentials of the demo tenants, when this start made them. */
-  readonly demo: DemoCredentials | undefined;
+  /** What the first start of a database made; undefined at every later one. */
+  readonly firstStart: FirstStart | undefined;
   /** Drains and stops everything, the embedded database included. */
   stop(): Promise<void>;
 }
 
-/** Starts everything. What was started is stopped again when a later part fails. */
-export async function startServer(settings: Settings, log: Logger): Promise<Server> {
+export interface StartOptions {
+  /** Calls the start off, which then rejects. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told how much of the demo data is made, from 0 to 1. */
+  readonly onProgress?: ((done: number) => void) | undefined;
+}
+
+/**
+ * Starts everything. What was started is stopped again when a later part fails. Rejects with a SettingsError when the
+ * environment is at fault.
+ */
+export async function startServer(
+  settings: Settings,
+  log: Logger,
+  { signal, onProgress }: StartOptions = {},
+): Promise<Server> {
   const stops: (() => Promise<void>)[] = [];
   const opened = <Part extends { stop(): Promise<void> }>(part: Part): Part => {
     stops.push(() => part.stop());
@@ -62,7 +72,10 @@ export async function startServer(settings: Settings, log: Logger): Promise<Serv
     const clock = openClock();
     const keys = await openKeys(settings);
     const { adminUrl, appUrl, appUser } = await databaseOf(settings, log, opened);
-    await migrate({ adminUrl, appUser, now: clock.now() });
+    await migrate({ adminUrl, appUser, now: clock.now() }).catch((cause: unknown) => {
+      throw databaseFault(cause, settings) ?? cause;
+    });
+    signal?.throwIfAborted();
     const db = opened(openDatabase({ url: appUrl }));
     await assertConfined(db, settings);
 
@@ -92,9 +105,8 @@ export async function startServer(settings: Settings, log: Logger): Promise<Serv
     const feed = opened(openFeed({ db, log }));
     const house: House = { db, services, feed, recorded: () => sealer.nudge() };
 
-    const firstAdministrator = await bootstrap(house, settings);
     const schema = openSchema();
-    const demo = settings.demo ? await seedDemo(house, schema, keys) : undefined;
+    // Before the first start makes anything: where it cannot listen, it has nothing to tell and nobody to tell it to.
     const listening = opened(
       await listen({
         house,
@@ -105,7 +117,9 @@ export async function startServer(settings: Settings, log: Logger): Promise<Serv
       }),
     );
     publicUrl = settings.publicUrl ?? listening.url;
-    return { url: listening.url, house, firstAdministrator, demo, stop };
+    const first = await firstStart({ house, schema, keys, settings, signal, onProgress });
+    signal?.throwIfAborted();
+    return { url: listening.url, house, firstStart: first, stop };
   } catch (cause) {
     await stop();
     throw cause;
@@ -133,12 +147,21 @@ async function databaseOf(
   };
 }
 
-async function bootstrap(house: House, settings: Settings) {
-  const generated = settings.bootstrapAdminPassword === undefined;
-  const credentials = {
-    email: settings.bootstrapAdminEmail,
-    password: settings.bootstrapAdminPassword ?? randomBytes(12).toString('base64url'),
-  };
-  const made = await createFirstAdministrator(house, credentials);
-  return made && generated ? credentials : undefined;
+/** What keeps a database from being reached or migrated, where the environment decides it; without any secret. */
+function databaseFault(cause: unknown, { databaseUrl, databaseAdminUrl }: Settings): Error | undefined {
+  if (databaseUrl === undefined) return undefined;
+  const code = systemCode(cause) ?? '';
+  const variable = databaseAdminUrl === databaseUrl ? 'DATABASE_URL' : 'DATABASE_ADMIN_URL';
+  const why = cause instanceof Error ? cause.message : String(cause);
+  if (/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000)$/.test(code)) {
+    return new SettingsError(
+      `${variable} must lead to a PostgreSQL server that lets Custos in: ${why || code}`,
+    );
+  }
+  if (code === '42501') {
+    return new SettingsError(
+      `DATABASE_ADMIN_URL must log in as a role that may create roles and tables, or own those there are: ${why}`,
+    );
+  }
+  return undefined;
 }

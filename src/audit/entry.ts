@@ -9,7 +9,7 @@ import { REFUSALS } from '../platform/refusal.ts';
 import type { Actor, FieldFacts, Mutations, RequestFacts, Services, UserActor } from './act.ts';
 import { type Change, changesOf, type Entity } from './entity.ts';
 import { commitmentsOf, type PersonalValues, subjectOfEmail } from './personal.ts';
-import { boundedChanges, boundedDetails, recordableText } from './recordable.ts';
+import { boundedChanges, boundedDetails, recordable, recordableText } from './recordable.ts';
 import { auditLogs, type AuditLogRow, PLATFORM_TENANT, SCHEMA_VERSION, SEVERITIES } from './tables.ts';
 
 const TEXT_CHARS_MAX = 512;
@@ -220,7 +220,15 @@ function bySubject(personal: Entry['personal']): Map<string, PersonalValues> {
     merged.set(subject, { ...known, ...values, ...(isEmpty(details) ? {} : { details }) });
   }
   const told = [...merged].filter(([, values]) => Object.values(values).some((value) => !isEmpty(value)));
-  return new Map(told.map(([subject, values]) => [subject, boundedDetails({ ...values })]));
+  return new Map(told.map(([subject, values]) => [subject, bounded(values)]));
+}
+
+/** A caller may flood what it tells; who acted and on whom is ours to tell, and stays whatever it weighs. */
+function bounded({ details, ...ours }: PersonalValues): PersonalValues {
+  return {
+    ...(recordable(ours) as PersonalValues),
+    ...(details ? { details: boundedDetails(details) } : {}),
+  };
 }
 
 function statusOf(failure: ErrorReason | null): AuditLogRow['status'] {

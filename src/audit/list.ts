@@ -17,10 +17,7 @@ export function pageOfTable<Table extends PgTable & { id: PgColumn }>(
 ): Promise<Page<Table['$inferSelect'] & { readonly id: string }>> {
   const countAll = () =>
     context.read(async ({ tx }) => {
-      const [row] = await tx
-        .select({ value: count() })
-        .from<PgTable>(table)
-        .where(wanted);
+      const [row] = await tx.select({ value: count() }).from<PgTable>(table).where(wanted);
       return row!.value;
     });
   return pageOf(

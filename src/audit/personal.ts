@@ -8,7 +8,8 @@
  */
 import { randomBytes } from 'node:crypto';
 
-import { and, eq, sql } from 'drizzle-orm';
+import { sql } from 'drizzle-orm';
+import { LRUCache } from 'lru-cache';
 
 import type { Commitment } from '../ledger/leaf.ts';
 import { deriveKey, hmac256, KEY_BYTES, openBox, sealBox, sha256 } from '../platform/crypto.ts';
@@ -20,6 +21,9 @@ const SUBJECT_BYTES = 16;
 const COMMITMENT_BYTES = 32;
 const LENGTH_BYTES = 4;
 const SALT_BYTES = 16;
+/** Keys kept in memory for writing; a destroyed one may be used that much longer, and what it seals is then erased already. */
+const KEYS_KEPT = 10_000;
+const KEYS_KEPT_MS = 60_000;
 
 /** The personal values of one record: what its clear part leaves out. */
 export interface PersonalValues {
@@ -60,44 +64,66 @@ export function openVault(master: Buffer): PersonalVault {
   const wrapping = deriveKey(master, 'custos subject keys');
   const emails = deriveKey(master, 'custos e-mail hmac');
 
-  async function keyFor(tx: Tx, ref: SubjectRef, now: string): Promise<Buffer> {
-    const made = randomBytes(KEY_BYTES);
-    await tx
-      .insert(subjectKeys)
-      .values({ ...ref, wrappedKey: sealBox(wrapping, made, nameBytes(ref)), createdAt: now })
-      .onConflictDoNothing();
-    // Read back in a statement of its own: a key made at the same time by another transaction is visible only now.
-    const [row] = await tx.select().from(subjectKeys).where(isSubject(ref));
-    return openBox(wrapping, row!.wrappedKey, nameBytes(ref));
+  const known = new LRUCache<string, Buffer>({ max: KEYS_KEPT, ttl: KEYS_KEPT_MS });
+  /** Transactions that made a key: what they read may be undone with them, so it is not remembered. */
+  const makers = new WeakSet<Tx>();
+
+  const opened = (row: SubjectRef & { readonly wrappedKey: Buffer }) =>
+    openBox(wrapping, row.wrappedKey, Buffer.from(keyName(row)));
+
+  async function read(tx: ReadTx, refs: readonly SubjectRef[]): Promise<Map<string, Buffer>> {
+    if (refs.length === 0) return new Map();
+    const tenantIds = uuidArray(refs.map(({ tenantId }) => tenantId));
+    const subjectIds = uuidArray(refs.map(({ subjectId }) => subjectId));
+    const rows = await tx
+      .select()
+      .from(subjectKeys)
+      .where(
+        sql`(tenant_id, subject_id) in (select * from unnest(${tenantIds}::uuid[], ${subjectIds}::uuid[]))`,
+      );
+    return new Map(rows.map((row) => [keyName(row), opened(row)]));
+  }
+
+  /** The keys for what is about to be written; they are made where a person first appears. */
+  async function keysToSeal(tx: Tx, refs: readonly SubjectRef[], now: string): Promise<Map<string, Buffer>> {
+    const keys = new Map(refs.flatMap((ref) => pair(keyName(ref), known.get(keyName(ref)))));
+    const absent = () => refs.filter((ref) => !keys.has(keyName(ref)));
+    for (const [name, key] of await read(tx, absent())) {
+      keys.set(name, key);
+      if (!makers.has(tx)) known.set(name, key);
+    }
+    const made = absent().map((ref) => ({
+      ...ref,
+      wrappedKey: sealBox(wrapping, randomBytes(KEY_BYTES), Buffer.from(keyName(ref))),
+      createdAt: now,
+    }));
+    if (made.length > 0) {
+      makers.add(tx);
+      await tx.insert(subjectKeys).values(made).onConflictDoNothing();
+      // Read back, and not remembered: another transaction's key may have won, and ours may yet be rolled back.
+      for (const [name, key] of await read(tx, made)) keys.set(name, key);
+    }
+    return keys;
   }
 
   return {
     async seal(tx, tenantId, values, now) {
-      const parts: Buffer[] = [];
       // In the order of the ids: two records about the same people never wait for each other's new keys crosswise.
-      for (const [subjectId, personal] of [...values].sort(([a], [b]) => (a < b ? -1 : 1))) {
-        const key = await keyFor(tx, { tenantId, subjectId }, now);
-        parts.push(sealPart(key, subjectId, personal));
-      }
+      const refs = [...values.keys()].sort().map((subjectId) => ({ tenantId, subjectId }));
+      const keys = await keysToSeal(tx, refs, now);
+      const parts = refs.map((ref) =>
+        sealPart(keys.get(keyName(ref))!, ref.subjectId, values.get(ref.subjectId)!),
+      );
       return parts.length > 0 ? Buffer.concat(parts) : null;
     },
 
-    async keys(tx, records) {
+    keys(tx, records) {
       const refs = new Map<string, SubjectRef>();
       for (const { tenantId, pii } of records) {
         for (const { subjectId } of partsOf(pii))
           refs.set(keyName({ tenantId, subjectId }), { tenantId, subjectId });
       }
-      if (refs.size === 0) return new Map();
-      const named = [...refs.values()];
-      const rows = await tx
-        .select()
-        .from(subjectKeys)
-        .where(
-          sql`(tenant_id, subject_id) in (select * from unnest(
-            ${uuidArray(named.map((ref) => ref.tenantId))}::uuid[], ${uuidArray(named.map((ref) => ref.subjectId))}::uuid[]))`,
-        );
-      return new Map(rows.map((row) => [keyName(row), openBox(wrapping, row.wrappedKey, nameBytes(row))]));
+      return read(tx, [...refs.values()]);
     },
 
     open({ tenantId, pii }, keys) {
@@ -166,16 +192,12 @@ function partsOf(pii: Buffer | null): { subjectId: string; commitment: Buffer; b
   return parts;
 }
 
-function isSubject({ tenantId, subjectId }: SubjectRef) {
-  return and(eq(subjectKeys.tenantId, tenantId), eq(subjectKeys.subjectId, subjectId));
-}
-
 function keyName({ tenantId, subjectId }: SubjectRef): string {
   return `${tenantId}/${subjectId}`;
 }
 
-function nameBytes(ref: SubjectRef): Buffer {
-  return Buffer.from(keyName(ref));
+function pair<Value>(name: string, value: Value | undefined): [string, Value][] {
+  return value === undefined ? [] : [[name, value]];
 }
 
 function bytesOf(uuid: string): Buffer {

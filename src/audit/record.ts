@@ -8,6 +8,7 @@ import type { ErrorReason } from '../generated/types.ts';
 import {
   type Database,
   DatabaseError,
+  isUnstorableText,
   type ReadTx,
   type Tenancy,
   TransactionLost,
@@ -223,6 +224,7 @@ function refusalOf(cause: unknown): Refusal {
     return new Refusal('BUSY', { cause, retryAfterSeconds: BUSY_RETRY_SECONDS });
   if (cause instanceof TransactionLost && cause.code === 'COMMIT_UNKNOWN')
     return new Refusal('OUTCOME_UNKNOWN', { cause });
+  if (isUnstorableText(cause)) return new Refusal('INVALID_INPUT', { cause });
   const constraint = cause instanceof DatabaseError ? cause.constraint : undefined;
   const reason = constraint === undefined ? undefined : REFUSAL_OF_CONSTRAINT[constraint];
   return new Refusal(reason ?? 'INTERNAL', { cause });

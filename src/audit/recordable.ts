@@ -39,11 +39,13 @@ export function boundedDetails(details: Readonly<Record<string, unknown>>): Reco
     : { cut: `details had ${bytes} bytes; ${DETAILS_BYTES_MAX} are kept` };
 }
 
-/** Changes within their bound; beyond it only the paths are kept. */
+/** Changes within their bound; beyond it only the paths are kept, and what is not shown anyway. */
 export function boundedChanges(changes: readonly Change[]): Change[] {
   const whole = changes.map((change) => recordable(change) as Change);
   if (bytesOf(whole) <= CHANGES_BYTES_MAX) return whole;
-  return changes.map(({ path }) => ({ path, before: '… (cut)', after: '… (cut)' }));
+  return whole.map(({ path, sensitivity }) =>
+    sensitivity ? { path, sensitivity } : { path, before: '… (cut)', after: '… (cut)' },
+  );
 }
 
 function wellFormed(text: string): string {

@@ -36,12 +36,11 @@ export async function recordsAfter(tx: ReadTx, place: Place, limit: number): Pro
  * order of an index there is nothing to choose, so the plan need not be made anew for each look, which costs more than
  * the look itself.
  */
-export const IN_INDEX_ORDER = sql`
+const IN_INDEX_ORDER = sql`
   select set_config(name, value, true) from (values ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'),
     ('enable_sort', 'off'), ('plan_cache_mode', 'force_generic_plan')) as setting (name, value)`;
 
-/** The statement of `recordsAfter`, for a look at its plan. */
-export function recordsQuery(place: Place, limit: number): SQL {
+function recordsQuery(place: Place, limit: number): SQL {
   const [records, order] =
     place.tx === null
       ? [everyRecord(place, limit), sql`found.id`]

@@ -118,7 +118,7 @@ function follower({ log, tail, read }: House, options: FollowOptions, start: big
     for (;;) {
       over.signal.throwIfAborted();
       const event = page.shift() ?? live.at(next);
-      const beatDue = told !== next && performance.now() - toldAt >= beatMs;
+      const beatDue = performance.now() - toldAt >= beatMs;
       if (event) {
         next = placeIn(tenantId, event) + 1n;
         if (event.row && fulfils(event.row, condition)) return tell(event.row);

@@ -1,5 +1,6 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
 
+import { isUnstorableText } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
 
 /** Codes that graphql-js and Apollo Server give faults of the request itself; their messages name only the request. */
@@ -47,7 +48,8 @@ export function isInternal(error: unknown): boolean {
 
 function refusalIn(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
-  return error instanceof GraphQLError ? refusalIn(error.originalError) : undefined;
+  if (error instanceof GraphQLError) return refusalIn(error.originalError);
+  return isUnstorableText(error) ? new Refusal('INVALID_INPUT') : undefined;
 }
 
 function isRequestFault(error: unknown): error is GraphQLError {

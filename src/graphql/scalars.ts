@@ -36,7 +36,8 @@ const IP = new GraphQLScalarType<string, string>({
 function address(value: unknown): string {
   const valid =
     typeof value === 'string' && (ipaddr.IPv4.isValidFourPartDecimal(value) || ipaddr.IPv6.isValid(value));
-  if (!valid || value.includes('%'))
+  // ipaddr.js takes the long obsolete ::1.2.3.4 for an IPv4-mapped address, which it is not.
+  if (!valid || value.includes('%') || /^::\d+\./.test(value))
     throw new GraphQLError(`IP takes one IPv4 or IPv6 address, got ${shown(value)}`);
   return ipaddr.process(value).toString();
 }

@@ -8,6 +8,8 @@ import type { GraphQLSchema } from 'graphql';
 import { actorOf } from '../auth/principal.ts';
 import { type House, openContext, type OperationContext } from '../graphql/context.ts';
 import { isInternal, presentedError } from '../graphql/errors.ts';
+import { SettingsError } from '../platform/settings.ts';
+import { systemCode } from '../platform/systemError.ts';
 import { parseTrustedProxies } from './address.ts';
 import { serveExplorer } from './explorer.ts';
 import { bearerToken, requestFacts, requestIdOf } from './request.ts';
@@ -93,13 +95,31 @@ export async function listen({
   });
   await serveExplorer(app);
 
-  await app.listen({ host, port });
+  await app.listen({ host, port }).catch(async (cause: unknown) => {
+    await apollo.stop();
+    throw listenFault(cause, host, port) ?? cause;
+  });
   const address = app.server.address();
   const actualPort = typeof address === 'object' && address !== null ? address.port : port;
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`,
     stop: () => apollo.stop(),
   };
+}
+
+/** Why it cannot listen there, where the environment decides it. */
+function listenFault(cause: unknown, host: string, port: number): SettingsError | undefined {
+  switch (systemCode(cause)) {
+    case 'EADDRINUSE':
+      return new SettingsError(`PORT must be a free port, but ${port} on ${host} is in use`);
+    case 'EACCES':
+      return new SettingsError(`PORT must be a port this user may listen on, but ${port} is not`);
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return new SettingsError(`HOST must be an address of this machine, but ${host} is not`);
+    default:
+      return undefined;
+  }
 }
 
 /** Ends each operation's context, names the request in its answer and logs what is a bug. */

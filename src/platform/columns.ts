@@ -38,8 +38,20 @@ export const bigint = customType<{ data: bigint; driverData: string }>({
 /** Bytes, as a Buffer. */
 export const bytea = customType<{ data: Buffer; driverData: Buffer }>({ dataType: () => 'bytea' });
 
-/** An IP address as Postgres writes it: without a length, unless it is a network. */
-export const inet = customType<{ data: string; driverData: string }>({ dataType: () => 'inet' });
+/** An IP address as RFC 5952 writes it: without a length, unless it is a network. */
+export const inet = customType<{ data: string; driverData: string }>({
+  dataType: () => 'inet',
+  // Postgres alone writes ::102:304 as ::1.2.3.4, and a record must read as it was written: its hash is of the text.
+  fromDriver: (value) =>
+    value.replace(
+      /^::(\d+)\.(\d+)\.(\d+)\.(\d+)$/,
+      (_mixed, ...bytes: string[]) => `::${hexPair(bytes[0]!, bytes[1]!)}:${hexPair(bytes[2]!, bytes[3]!)}`,
+    ),
+});
+
+function hexPair(high: string, low: string): string {
+  return (Number(high) * 256 + Number(low)).toString(16);
+}
 
 /** A 64-bit transaction id, in decimal digits. */
 export const xid8 = customType<{ data: string; driverData: string }>({ dataType: () => 'xid8' });

@@ -8,7 +8,6 @@
  * Nothing waits inside the driver, and no statement can reach a backend other than its own.
  */
 import { connect as openSocket, type Socket } from 'node:net';
-// oxlint-disable-next-line no-restricted-imports -- below the door: only db.ts and notifications.ts use connections
 import postgres from 'postgres';
 
 import { DatabaseError, TransactionLost, withoutValue } from './databaseErrors.ts';

@@ -63,6 +63,11 @@ export function postgresErrorOf(
   return found && { sqlstate: found.sqlstate, constraint: found.constraint, table: found.table };
 }
 
+/** Whether Postgres refused text because of a NUL in it: no text it holds has one, so this is the sender's affair. */
+export function isUnstorableText(error: unknown): boolean {
+  return postgresErrorOf(error)?.sqlstate === '22021';
+}
+
 /**
  * The same error without Drizzle's wrapping, whose message lists all parameters: a wrapped error is taken out, and
  * where one is the cause of another error, that cause is replaced. Everything else stays the object it is.

@@ -17,13 +17,16 @@ export const name = line(120);
 /** Why something is done: 1 to 500 characters. */
 export const reason = line(500);
 
+/** One mailbox that mail can be sent to, and nothing that a header would take for more (platform/mail.ts). */
+const MAILBOX = /^[^\s\p{C}<>()[\],;:"\\@]{1,64}@[^\s\p{C}<>()[\],;:"\\@]{1,255}$/u;
+
 /** An e-mail in the form it is stored and compared in: NFKC, lower case. Internationalised addresses are welcome. */
 export const email = z
   .string()
   .transform(normalizedEmail)
   .pipe(
     z
-      .email({ pattern: z.regexes.unicodeEmail, error: 'must be an e-mail address' })
+      .email({ pattern: MAILBOX, error: 'must be an e-mail address' })
       .max(254, 'must have at most 254 characters'),
   );
 

@@ -56,8 +56,9 @@ export async function pageOf<Row extends { readonly id: string }>(
   const kept = rows.slice(0, size);
   return {
     rows: fromEnd ? kept.toReversed() : kept,
-    hasNextPage: fromEnd ? before !== undefined : more,
-    hasPreviousPage: fromEnd ? more : after !== undefined,
+    // The row of the cursor itself stands on its far side.
+    hasNextPage: before !== undefined || (!fromEnd && more),
+    hasPreviousPage: after !== undefined || (fromEnd && more),
     cursorOf: (row) => encodeCursor(list.kind, list.binding, [row.id]),
     count: list.count,
   };

@@ -14,7 +14,6 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
-// oxlint-disable-next-line no-restricted-imports -- the door to the database opens later; this connection carries no tenant's data
 import postgres from 'postgres';
 import { openHome, type Home } from './postgresHome.ts';
 import { HOST, launch, logOf, runningServer, shutDown } from './postgresServer.ts';

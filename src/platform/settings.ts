@@ -32,7 +32,6 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const values: unknown = Object.fromEntries(
     Object.entries<Row>(TABLE).map(([name, row]) => [name, read(row)]),
   );
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each name holds what its own row has parsed
   const settings = values as Settings;
 
   if (settings.databaseAdminUrl !== undefined && settings.databaseUrl === undefined) {

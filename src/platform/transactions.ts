@@ -1,4 +1,3 @@
-// oxlint-disable-next-line no-restricted-imports -- the inside of the door: Drizzle is made here, for one transaction at a time
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 
 import type { Connection } from './connections.ts';

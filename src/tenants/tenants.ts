@@ -1,7 +1,7 @@
 import { and, eq, isNull } from 'drizzle-orm';
 import { z } from 'zod';
 
-import type { Act, Deed, Mutations } from '../audit/act.ts';
+import { type Act, confinedTo, type Deed, type Mutations } from '../audit/act.ts';
 import type { SubscriptionTier } from '../generated/types.ts';
 import { asUuid, idAt, isoOf, microsFrom } from '../platform/ids.ts';
 import { checkedInput, limit, name, reason, subdomain } from '../platform/input.ts';
@@ -75,11 +75,12 @@ export const deleteTenant: Deed<'deleteTenant'> = async (act, { id }) => {
 /** The tenant, locked until the act ends; a deleted one, like one of others, does not exist. */
 async function tenantToChange<M extends Mutations>(act: Act<M>, id: string): Promise<TenantRow> {
   const uuid = asUuid(id);
+  const own = confinedTo(act.actor);
   const [tenant] = uuid
     ? await act.tx
         .select()
         .from(tenants)
-        .where(and(eq(tenants.id, uuid), isNull(tenants.deletedAt)))
+        .where(and(own ? eq(tenants.id, own) : undefined, eq(tenants.id, uuid), isNull(tenants.deletedAt)))
         .for('update')
     : [];
   if (!tenant) throw new Refusal('TENANT_NOT_FOUND');

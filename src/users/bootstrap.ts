@@ -3,8 +3,8 @@ import { and, eq, isNull } from 'drizzle-orm';
 import type { PreparedDeed } from '../audit/act.ts';
 import { perform, type Recorder } from '../audit/record.ts';
 import { PLATFORM_TENANT } from '../audit/tables.ts';
+import type { Database } from '../platform/db.ts';
 import { idAt, isoOf } from '../platform/ids.ts';
-import { Refusal } from '../platform/refusal.ts';
 import { USER, users } from './tables.ts';
 
 /** The system, as the actor of what happens at a start. */
@@ -14,33 +14,25 @@ const BOOTSTRAP = {
   read: () => Promise.reject(new Error('A bootstrap reads in its transaction.')),
 } as const;
 
-/** Makes the first super administrator, on record. False when there is one already, also when another process is first. */
-export async function createFirstAdministrator(
-  recorder: Recorder,
-  { email, password }: { readonly email: string; readonly password: string },
-): Promise<boolean> {
-  const administrators = await recorder.db.withReadTx('PLATFORM', (tx) =>
+/** Whether there is a super administrator. */
+export async function hasAdministrator(db: Database): Promise<boolean> {
+  const administrators = await db.withReadTx('PLATFORM', (tx) =>
     tx
       .select({ id: users.id })
       .from(users)
       .where(and(eq(users.tenantId, PLATFORM_TENANT), isNull(users.deletedAt)))
       .limit(1),
   );
-  if (administrators.length > 0) return false;
-  try {
-    await perform(
-      recorder,
-      BOOTSTRAP,
-      'createUser',
-      firstAdministrator(password),
-      { email, fullName: 'Administrator', role: 'SUPER_ADMIN' },
-      {},
-    );
-    return true;
-  } catch (cause) {
-    if (cause instanceof Refusal && cause.reason === 'EMAIL_TAKEN') return false;
-    throw cause;
-  }
+  return administrators.length > 0;
+}
+
+/** Makes the first super administrator, on record. Not to be called when there is one. */
+export async function createFirstAdministrator(
+  recorder: Recorder,
+  { email, password }: { readonly email: string; readonly password: string },
+): Promise<void> {
+  const input = { email, fullName: 'Administrator', role: 'SUPER_ADMIN' } as const;
+  await perform(recorder, BOOTSTRAP, 'createUser', firstAdministrator(password), input, {});
 }
 
 function firstAdministrator(password: string): PreparedDeed<'createUser'> {

@@ -62,7 +62,7 @@ async function tenantForNewUser(
     ? await act.tx
         .select()
         .from(tenants)
-        .where(and(eq(tenants.id, wanted), isNull(tenants.deletedAt)))
+        .where(and(eq(tenants.id, wanted), own ? eq(tenants.id, own) : undefined, isNull(tenants.deletedAt)))
         .for('update')
     : [];
   if (!tenant) throw new Refusal('TENANT_NOT_FOUND');
@@ -89,9 +89,10 @@ function welcomeMail(user: UserRow, link: string) {
 }
 
 export const updateUser: Deed<'updateUser'> = async (act, input) => {
-  const before = await userToChange(act, input.id);
   const actor = signedIn(act);
-  if (before.id !== actor.id && !actor.scopes.has('USERS_WRITE')) throw new Refusal('SCOPE_MISSING');
+  // Before the row is looked up: who may not change others learns nothing of them, and locks nothing.
+  if (asUuid(input.id) !== actor.id && !actor.scopes.has('USERS_WRITE')) throw new Refusal('SCOPE_MISSING');
+  const before = await userToChange(act, input.id);
   const after = await change(act, before, checkedInput(profile, input));
   return act.done({ user: after }, { of: USER, before, after });
 };

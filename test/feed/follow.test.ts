@@ -231,6 +231,26 @@ test('a follower survives the loss of every connection', async () => {
   expect(await reading).toEqual((await sealedRecords(admin)).map(({ id }) => id));
 });
 
+test('a follower that loses its connection while it catches up reads again', async () => {
+  const { admin, write, follow, feed } = await world();
+  const { cursor } = await cursorNow(feed, A);
+  const ids = await write(30, () => ({ tenantId: A }));
+  const reading = await admin.begin(async (blocker) => {
+    await blocker`lock table audit_logs in access exclusive mode`;
+    const rowsOfA = rows(follow({ tenantId: A, after: cursor }), 30);
+    const reader = async () => {
+      const [row] = await admin`
+        select pid from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like '%unnest%'`;
+      return row?.pid as number | undefined;
+    };
+    await until('it reads', async () => (await reader()) !== undefined);
+    await admin`select pg_terminate_backend(${(await reader())!})`;
+    return { rowsOfA };
+  });
+  expect(await reading.rowsOfA).toEqual(ids);
+});
+
 test('nothing is read while nobody follows', async () => {
   const { url, write } = await world();
   const db = openDoor({ url });

@@ -155,7 +155,8 @@ function failureOf(reason: ErrorReason): { code: ErrorCode; reason: ErrorReason;
   return { code, reason, message };
 }
 
-function sessionOf({ token }: Person): string {
+/** The session of an access token. */
+export function sessionOf({ token }: Person): string {
   const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { sid: string };
   return claims.sid;
 }

@@ -60,7 +60,7 @@ export function subscribe<Event>(
   );
   const next = () => {
     if (events.length > 0) return Promise.resolve(events.shift()!);
-    if (end) return Promise.reject(end.cause as Error);
+    if (end) return Promise.reject(end.cause);
     return new Promise<Event>((resolve, reject) => waiting.push({ resolve, reject }));
   };
   return {
@@ -76,4 +76,47 @@ export function subscribe<Event>(
     ended,
     stop,
   };
+}
+
+/** A step of a live field. */
+export interface LiveStep {
+  readonly cursor: string;
+  // oxlint-disable-next-line typescript/no-explicit-any -- what the subscription asked for
+  readonly node: any;
+}
+
+/**
+ * Subscribes again with the last cursor whenever the connection breaks, until there are enough nodes. Rejects when the server
+ * refuses. `connections` is how many it took.
+ */
+export async function subscribeThrough(
+  url: string,
+  token: string,
+  query: string,
+  variables: Record<string, unknown>,
+  enough: (nodes: readonly LiveStep['node'][]) => boolean,
+): Promise<{ readonly nodes: readonly LiveStep['node'][]; readonly connections: number }> {
+  const nodes: LiveStep['node'][] = [];
+  let { after } = variables;
+  for (let connections = 1; ; connections++) {
+    const client = socketClient(url, token);
+    const steps = subscribe<LiveStep>(client, query, { ...variables, after });
+    try {
+      while (!enough(nodes)) {
+        const { cursor, node } = await steps.next();
+        after = cursor;
+        if (node) nodes.push(node);
+      }
+      return { nodes, connections };
+    } catch (cause) {
+      if (!isBroken(cause)) throw cause;
+    } finally {
+      await client.dispose();
+    }
+  }
+}
+
+/** Whether the connection just broke, or could not be made: a refusal is a list of errors, or a code of 4000 and above. */
+function isBroken(cause: unknown): boolean {
+  return !Array.isArray(cause) && !(((cause as { code?: unknown }).code as number) >= 4_000);
 }

@@ -1,0 +1,138 @@
+import { expect, test } from 'vitest';
+
+import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
+import { rawApplication, type RawTenancy } from '../world/application.ts';
+import { type FreshDatabase, freshDatabase } from '../world/database.ts';
+import { world } from '../world/server.ts';
+import { until } from '../world/wait.ts';
+
+const REFUSED = '42501';
+/** The tables whose rows are a tenant's own, and what says whose. */
+const TENANT_COLUMN = { tenants: 'id' } as Readonly<Record<string, string>>;
+
+test('every table has row-level security that binds its owner too, and a policy for each way to see it', async () => {
+  const { admin } = await freshDatabase();
+  const tables = await admin`
+    select c.relname as name, c.relrowsecurity as enabled, c.relforcerowsecurity as forced, c.relispartition as partition,
+      exists (select from pg_attribute where attrelid = c.oid and attname = 'tenant_id') as owned,
+      array(select polname || ' ' || polcmd::text || ' ' || polpermissive::text
+        from pg_policy where polrelid = c.oid order by 1) as policies,
+      has_table_privilege('custos_app', c.oid, 'select, insert, update, delete, truncate') as usable
+    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')`;
+  expect(tables.length).toBeGreaterThan(14);
+
+  for (const { name, enabled, forced, partition, owned, policies, usable } of tables) {
+    // A partition is reached through its table only: no policy lets anybody in, and nobody has a right on it.
+    const ways = partition
+      ? []
+      : ['platform * true', ...(owned || name === 'tenants' ? ['tenant * true'] : [])];
+    expect({ name, enabled, forced, policies, usable }).toEqual({
+      name,
+      enabled: true,
+      forced: true,
+      policies: ways,
+      usable: !partition,
+    });
+  }
+});
+
+test('nothing else leads to the rows: no view, no function that runs as its owner', async () => {
+  const { admin } = await freshDatabase();
+  const ways = await admin`
+    select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('v', 'm', 'f')
+    union all select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef`;
+  expect(ways.map(({ name }) => name as string)).toEqual([]);
+});
+
+test('who does not say whose rows they work on sees none and writes none', async () => {
+  const { database, tables } = await open();
+  const raw = await rawApplication(database);
+  // Nothing said, nothing said after somebody else did, and nonsense.
+  for (const prelude of [
+    '',
+    `select set_config('app.tenant', '', true), set_config('app.scope', '', true)`,
+    `select set_config('app.scope', 'tenant', true)`,
+    `select set_config('app.scope', 'PLATFORM', true)`,
+  ]) {
+    for (const table of tables) {
+      const seen = await raw.run(undefined, async (sql) => {
+        if (prelude) await sql.unsafe(prelude);
+        return await sql.unsafe(`select * from ${table}`);
+      });
+      expect({ prelude, table, seen: seen.length }).toEqual({ prelude, table, seen: 0 });
+    }
+  }
+  const written = raw.run(undefined, (sql) => sql`insert into audit_trees values (${PLATFORM_TENANT}, 0)`);
+  await expect(written).rejects.toMatchObject({ code: REFUSED });
+});
+
+test('with the setting of one tenant nothing of another is visible in any table', async () => {
+  const { database, tables, a, b } = await open();
+  const raw = await rawApplication(database);
+  const owners = async (tenancy: RawTenancy, table: string) => {
+    const rows = await raw.run(tenancy, (sql) =>
+      sql.unsafe(`select distinct ${TENANT_COLUMN[table] ?? 'tenant_id'}::text as owner from ${table}`),
+    );
+    return rows.map(({ owner }) => owner as string);
+  };
+  const sealer = ['audit_sealer'];
+  for (const table of tables.filter((name) => !sealer.includes(name))) {
+    expect({ table, owners: await owners({ tenantId: a }, table) }).toEqual({ table, owners: [a] });
+    expect(await owners('PLATFORM', table)).toEqual(expect.arrayContaining([a, b]));
+  }
+  expect(await raw.run({ tenantId: a }, (sql) => sql`select * from audit_sealer`)).toHaveLength(0);
+});
+
+test('nor can anything be written for another, or handed over to another', async () => {
+  const { database, a, b } = await open();
+  const raw = await rawApplication(database);
+  const insert = (table: string, columns: string) =>
+    `insert into ${table} select (jsonb_populate_record(t, jsonb_build_object(${columns}))).* from ${table} t limit 1`;
+  const attempts = [
+    insert('tenants', `'id', '${b.replace(/.$/, '0')}', 'subdomain', 'raw'`),
+    ...[
+      'users',
+      'sessions',
+      'refresh_tokens',
+      'mailed_tokens',
+      'audit_logs',
+      'subject_keys',
+      'audit_trees',
+    ].map((table) => insert(table, `'tenant_id', '${b}'`)),
+    insert('audit_seals', `'tenant_id', '${b}', 'first_seq', 999`),
+    insert('audit_logs', `'tenant_id', '${PLATFORM_TENANT}'`),
+    ...['users', 'sessions', 'refresh_tokens', 'mailed_tokens'].map(
+      (table) => `update ${table} set tenant_id = '${b}'`,
+    ),
+    `update tenants set id = '${b.replace(/.$/, '0')}'`,
+  ];
+  for (const statement of attempts) {
+    const outcome = await raw
+      .run({ tenantId: a }, (sql) => sql.unsafe(statement))
+      .then(
+        () => 'committed',
+        (error: { code: string }) => error.code,
+      );
+    expect({ statement, outcome }).toEqual({ statement, outcome: REFUSED });
+  }
+  // What is not seen is not changed, and nobody is told that it is there.
+  const changed = await raw.run({ tenantId: a }, async (sql) => [
+    (await sql`update users set full_name = 'Mine' where tenant_id = ${b}`).count,
+    (await sql`update tenants set name = 'Mine' where id = ${b}`).count,
+    (await sql`update audit_sealer set pos = 0`).count,
+  ]);
+  expect(changed).toEqual([0, 0, 0]);
+});
+
+/** A database in which two tenants each have rows in every table. */
+async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: string; b: string }> {
+  const here = await world();
+  const [a, b] = [await here.tenant('A'), await here.tenant('B')];
+  for (const { admin } of [a, b]) await here.user(admin, 'MEMBER');
+  const { admin } = here.database;
+  const sealed = await here.database.admin`
+    select relname as name from pg_class
+    where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition order by 1`;
+  await until('both have sealed records', async () => (await admin`select from audit_trees`).length === 3);
+  return { database: here.database, tables: sealed.map(({ name }) => name as string), a: a.id, b: b.id };
+}
