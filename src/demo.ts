@@ -10,6 +10,7 @@ import { COMPANIES, emailAt, INTRUDER, TRAINEE } from './demoCast.ts';
 import {
   act,
   copyIsUsed,
+  dismiss,
   employee,
   type Employee,
   hire,
@@ -77,14 +78,22 @@ export async function seedDemo({
   const pepper = deriveKey(keys.master, 'custos password pepper');
   const passwords = openPasswords({ pepper, cost: LEAST_COST });
   let days = 0;
+  const broken = new AbortController();
+  const over = AbortSignal.any([broken.signal, ...(signal ? [signal] : [])]);
+  if (missing.length > 0)
+    house.services.log.info('making the demo data: three tenants and thirty days of their history');
+  const histories = missing.map((company) => {
+    const stage = openStage({ house, schema, jwt: keys.jwt, passwords, name: company.subdomain });
+    const onDay = () => onProgress?.(++days / (missing.length * (DAYS + 1)));
+    return live({ stage, company, password }, house.services.clock.now(), onDay, over);
+  });
   try {
-    await Promise.all(
-      missing.map((company) => {
-        const stage = openStage({ house, schema, jwt: keys.jwt, passwords, name: company.subdomain });
-        const onDay = () => onProgress?.(++days / (missing.length * (DAYS + 1)));
-        return live({ stage, company, password }, house.services.clock.now(), onDay, signal);
-      }),
-    );
+    await Promise.all(histories);
+  } catch (cause) {
+    // The others are waited for: nothing may be at work when the database is closed.
+    broken.abort();
+    await Promise.allSettled(histories);
+    throw cause;
   } finally {
     await passwords.stop();
   }
@@ -94,7 +103,7 @@ export async function seedDemo({
 /** Minutes since midnight, and what happens then. */
 type Happening = readonly [minute: number, happens: () => Promise<unknown>];
 
-async function live(play: Play, now: bigint, onDay: () => void, signal: AbortSignal | undefined) {
+async function live(play: Play, now: bigint, onDay: () => void, over: AbortSignal) {
   const { stage, company } = play;
   const staff = company.staff.map(([fullName, role], at) => employee(company, fullName, role, at));
   const today = now - (now % DAY_MICROS);
@@ -105,7 +114,7 @@ async function live(play: Play, now: bigint, onDay: () => void, signal: AbortSig
     for (const [minute, happens] of agenda.sort(([a], [b]) => a - b)) {
       const moment = midnight + BigInt(Math.floor(minute * Number(MINUTE_MICROS)));
       if (moment >= now) return;
-      signal?.throwIfAborted();
+      over.throwIfAborted();
       stage.at(moment);
       await happens();
     }
@@ -151,20 +160,25 @@ function attendance(play: Play, person: Employee): Happening[] {
   const departure = arrival + 420 + chance() * 120;
   const agenda: Happening[] = [[arrival, () => signIn(play, person)]];
   if (chance() < 0.14) agenda.push([arrival - 0.5, () => triesToSignIn(play, person, 'not my password')]);
-  for (let minute = arrival + 30; minute < departure; minute += 40 + chance() * 70) {
+  for (let minute = arrival + 30; minute < departure; minute += 60 + chance() * 90) {
     agenda.push([minute, () => refresh(play, person)]);
+  }
+  if (chance() < 0.35) {
+    const lunch = arrival + 240 + chance() * 60;
+    agenda.push([lunch, () => signOut(play, person)], [lunch + 30, () => signIn(play, person)]);
   }
   // Some just shut the lid.
   if (chance() < 0.85) agenda.push([departure, () => signOut(play, person)]);
   const meanwhile = arrival + 20 + chance() * 360;
-  if (MAY_EDIT_PROFILE.includes(person.role) && chance() < 0.1) {
+  if (MAY_EDIT_PROFILE.includes(person.role) && chance() < 0.25) {
     agenda.push([meanwhile, () => act(play, person, 'updateUser', { id: person.id, phone: phone(play) })]);
   }
   if (chance() < 0.02) {
     const both = { currentPassword: play.password, newPassword: play.password };
     agenda.push([meanwhile, () => act(play, person, 'changePassword', both)]);
   }
-  return agenda;
+  // Shut out meanwhile.
+  return agenda.map(([minute, happens]) => [minute, async () => person.away || happens()]);
 }
 
 function administration(play: Play, staff: Employee[], day: number): Happening[] {
@@ -217,7 +231,7 @@ function administration(play: Play, staff: Employee[], day: number): Happening[]
       return company.subdomain === 'globex' ? [[noon, () => copyIsUsed(play, someone)]] : [];
     default: {
       const trainee = staff.at(-1)!.fullName === TRAINEE && day > 20 ? staff.pop() : undefined;
-      const leaves = trainee ? [does(30, 'deleteUser', { id: trainee.id })] : [];
+      const leaves: Happening[] = trainee ? [[noon + 30, () => dismiss(play, admin, trainee)]] : [];
       return [
         [noon, () => triesTo(play, admin, 'createUser', { email, fullName, role: 'MEMBER' })],
         ...leaves,

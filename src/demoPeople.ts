@@ -23,7 +23,7 @@ export interface Employee extends Player {
   readonly role: Role;
   id: string;
   tenantId: string;
-  /** Shut out for a while. */
+  /** Shut out: does nothing. */
   away: boolean;
   token?: string | undefined;
   refreshToken?: string | undefined;
@@ -66,6 +66,12 @@ export async function shutOut(play: Play, admin: Employee, person: Employee): Pr
 export async function letBackIn(play: Play, admin: Employee, person: Employee): Promise<void> {
   await act(play, admin, 'activateUser', { id: person.id });
   person.away = false;
+}
+
+/** Deletes somebody's account. */
+export async function dismiss(play: Play, admin: Employee, person: Employee): Promise<void> {
+  await act(play, admin, 'deleteUser', { id: person.id });
+  person.away = true;
 }
 
 /** A refresh token that was used comes again, from elsewhere: its session ends. */
@@ -134,8 +140,7 @@ async function beSignedIn(play: Play, person: Employee): Promise<void> {
 }
 
 function expected(mutation: Mutations, { payload, refused }: Ending): Payload {
-  if (payload === undefined)
-    throw new Error(`The demo data: ${mutation} was refused with ${String(refused)}`);
+  if (payload === undefined) throw new Error(`The demo data: ${mutation} was refused: ${refused}`);
   return payload;
 }
 

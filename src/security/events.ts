@@ -29,7 +29,10 @@ const HOUR_MICROS = 3_600_000_000n;
 const HOURS_MAX = 8760;
 const DAYS_MAX = 365;
 
-const FAILED_LOGIN = ofActions(['LOGIN_FAILED']);
+/** The status follows from the action, but only where it is said do the indexes of what failed serve. */
+const FAILED_LOGIN: Condition = {
+  all: [ofActions(['LOGIN_FAILED']), { column: 'status', in: ['failure', 'error'] }],
+};
 const SECURITY_EVENT = having('security', true);
 
 export const queries = {

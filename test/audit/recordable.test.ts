@@ -11,7 +11,7 @@ test.each([
   ['NUL', 'a\0b', 'a\u2400b'],
   ['a lone surrogate', 'a\ud800b', 'a\ufffdb'],
   ['a whole pair', '😀', '😀'],
-  ['a number that JSON does not have', 1e400, 'Infinity'],
+  ['a number that JSON does not have', Number.POSITIVE_INFINITY, 'Infinity'],
   ['no number', Number.NaN, 'NaN'],
   ['minus nothing', -0, -0],
   ['a big integer', 2n ** 63n, '9223372036854775808'],

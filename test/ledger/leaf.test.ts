@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { anything, assert, constantFrom, json, property, uint8Array } from 'fast-check';
+import { assert, constantFrom, json, pre, property, uint8Array } from 'fast-check';
 import { expect, test } from 'vitest';
 
 import { auditLogs } from '../../src/audit/tables.ts';
@@ -59,39 +59,32 @@ test('every column of the log is under the hash but those that say nothing of th
 
 test('whatever changes in whichever column changes the hash', () => {
   const columns = constantFrom(...(Object.keys(RECORD) as (keyof LeafRecord)[]));
-  const before = leafHash(RECORD);
-  assert(
-    property(columns, json(), uint8Array({ minLength: 1 }), (column, text, bytes) => {
-      const value = JSON.parse(text) as unknown;
-      const other =
-        column === 'subjectHmac'
-          ? Buffer.from(bytes)
-          : column === 'commitments'
-            ? [{ subjectId: String(value), hash: '' }]
-            : value;
-      const changed = { ...RECORD, [column]: other };
-      return canonicalRecord(changed) === canonicalRecord(RECORD) || !leafHash(changed).equals(before);
-    }),
-    { numRuns: 500 },
-  );
+  const hashes = property(columns, json(), uint8Array({ minLength: 4 }), (column, text, bytes) => {
+    const changed = {
+      ...RECORD,
+      [column]: JSON.parse(text) as unknown,
+      ...(column === 'subjectHmac' ? { subjectHmac: Buffer.from(bytes) } : {}),
+      ...(column === 'commitments' ? { commitments: [{ subjectId: text, hash: '' }] } : {}),
+    };
+    pre(JSON.stringify(changed[column]) !== JSON.stringify(RECORD[column]));
+    expect(leafHash(changed)).not.toEqual(leafHash(RECORD));
+  });
+  assert(hashes, { numRuns: 500 });
 });
 
 test('the bytes are the same in whatever order the keys came, and after a way through JSON', () => {
-  assert(
-    property(anything({ maxDepth: 4 }), (made) => {
-      const text = JSON.stringify(made);
-      const details: unknown = text === undefined ? null : JSON.parse(text);
-      const reordered = { ...RECORD, details: reversed(details), actor: reversed(RECORD.actor) };
-      return canonicalRecord({ ...RECORD, details }) === canonicalRecord(reordered);
-    }),
-    { numRuns: 500 },
-  );
+  const bytes = property(json({ maxDepth: 4 }), (text) => {
+    const details: unknown = JSON.parse(text);
+    const reordered = { ...RECORD, details: reversed(details), actor: reversed(RECORD.actor) };
+    expect(canonicalRecord(reordered)).toBe(canonicalRecord({ ...RECORD, details }));
+  });
+  assert(bytes, { numRuns: 500 });
 });
 
 test('numbers and strings are written as RFC 8785 has them', () => {
-  // From the tables of the RFC: appendix B (numbers), 3.2.3 (sorting by UTF-16 code units), 3.2.2.2 (escapes).
+  // From the RFC: 3.2.2.2 (escapes), 3.2.2.3 (numbers), 3.2.3 (keys sorted by UTF-16 code units).
   const details = {
-    numbers: [333333333.33333329, 1e30, 4.5, 2e-3, 0.000000000000000000000000001, -0, 9007199254740993],
+    numbers: JSON.parse('[333333333.33333329, 1E30, 4.50, 2e-3, 1e-27, -0, 9007199254740993]') as unknown,
     string: '\u20ac$\u000F\u000aA\'\u0042\u0022\u005c\\"/',
     '\u20ac': 1,
     '\r': 2,

@@ -6,6 +6,8 @@ import type { RawApplication, RawTenancy } from './application.ts';
 /** A node of a plan, as EXPLAIN (FORMAT JSON) has it. */
 export interface PlanNode {
   readonly 'Node Type': string;
+  /** How many rows are expected of it. */
+  readonly 'Plan Rows': number;
   readonly 'Relation Name'?: string;
   readonly 'Index Name'?: string;
   readonly Plans?: readonly PlanNode[];

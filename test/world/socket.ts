@@ -1,6 +1,9 @@
 import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 
+/** No close frame came (RFC 6455, 7.4.1). */
+const CLOSED_ABNORMALLY = 1006;
+
 /** A subscription whose events are kept until they are asked for. */
 export interface Subscribed<Event> {
   /** The next event that has not been taken; waits for it. Rejects when the subscription ends first. */
@@ -19,7 +22,7 @@ export function socketClient(
   options: { retryAttempts?: number } = {},
 ): Client {
   return createClient({
-    url: `${url.replace(/^http/, 'ws')}/graphql`,
+    url: `${url.replace(/^http/, 'ws').replace(/\/$/, '')}/graphql`,
     webSocketImpl: WebSocket,
     retryAttempts: options.retryAttempts ?? 0,
     connectionParams: token === undefined ? {} : { authorization: `Bearer ${token}` },
@@ -116,7 +119,8 @@ export async function subscribeThrough(
   }
 }
 
-/** Whether the connection just broke, or could not be made: a refusal is a list of errors, or a code of 4000 and above. */
+/** Whether the connection just broke: everything else is the server's word. */
 function isBroken(cause: unknown): boolean {
-  return !Array.isArray(cause) && !(((cause as { code?: unknown }).code as number) >= 4_000);
+  const { code, message } = cause as { readonly code?: unknown; readonly message?: unknown };
+  return code === CLOSED_ABNORMALLY || /ECONNRESET|socket hang up/.test(String(message));
 }
