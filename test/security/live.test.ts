@@ -1,19 +1,12 @@
 import { expect, onTestFinished, test } from 'vitest';
 
 import { openProxy } from '../world/proxy.ts';
-import { type Person, type World, world } from '../world/server.ts';
-import { type LiveStep, socketClient, subscribe, subscribeThrough } from '../world/socket.ts';
-import { until } from '../world/wait.ts';
-
-const FAILED = `subscription ($filter: LoginFailedFilter, $after: String) { live: loginFailed(filter: $filter, after: $after) {
-  cursor node { email ipAddress reason occurredAt log { id action position createdAt resourceId failure { reason } } } } }`;
-const APPENDED = `subscription ($filter: AuditLogFilter, $after: String) { live: auditLogAppended(filter: $filter, after: $after) {
-  cursor node { id action position tenantId actor { name } user { email } } } }`;
-const RAISED = `subscription ($minSeverity: Severity, $after: String) { live: securityEventRaised(minSeverity: $minSeverity, after: $after) {
-  cursor node { id action severity occurredAt log { id position createdAt } } } }`;
+import { APPENDED, clientOf, FAILED, livePeople, RAISED } from '../world/live.ts';
+import type { Person } from '../world/server.ts';
+import { type LiveStep, subscribe, subscribeThrough } from '../world/socket.ts';
 
 test('a failed login, a security event and every record arrive with all their fields', async () => {
-  const { admin, own, fail, listen } = await people();
+  const { admin, own, fail, listen } = await livePeople();
   const [failed, raised, appended] = [
     await listen(admin, FAILED),
     await listen(admin, RAISED),
@@ -60,7 +53,7 @@ test('a failed login, a security event and every record arrive with all their fi
 });
 
 test('a filter lets through what it asks for, and nothing else', async () => {
-  const { here, admin, own, fail, listen, mark } = await people();
+  const { here, admin, own, fail, listen, mark } = await livePeople();
   const [byEmail, byAddress, elsewhere] = [
     await listen(admin, FAILED, { filter: { email: own.email.toUpperCase() } }),
     await listen(admin, FAILED, { filter: { ipAddress: '192.0.2.7' } }),
@@ -88,7 +81,7 @@ test('a filter lets through what it asks for, and nothing else', async () => {
 });
 
 test('no event of another tenant arrives, whatever is asked for; super administrators see all', async () => {
-  const { here, admin, own, foreign, fail, listen, mark } = await people();
+  const { here, admin, own, foreign, fail, listen, mark } = await livePeople();
   const root = await here.root();
   const mine = [await listen(admin, FAILED), await listen(admin, APPENDED), await listen(admin, RAISED)];
   const asked = [
@@ -114,7 +107,7 @@ test('no event of another tenant arrives, whatever is asked for; super administr
 });
 
 test('members, branch managers and nobody in particular may not follow', async () => {
-  const { here, admin } = await people();
+  const { here, admin } = await livePeople();
   const member = await here.user(admin, 'MEMBER');
   const manager = await here.user(admin, 'BRANCH_MANAGER');
   for (const query of [FAILED, APPENDED, RAISED]) {
@@ -131,7 +124,7 @@ test('members, branch managers and nobody in particular may not follow', async (
 });
 
 test('a cursor of a page, of another tenant or of nothing is a bad cursor, also for a subscription', async () => {
-  const { here, admin, foreign, listen } = await people();
+  const { here, admin, foreign, listen } = await livePeople();
   const { data } = await admin.ask('{ auditLogs { pageInfo { endCursor } } }');
   const { origin: theirs } = await listen(foreign, APPENDED);
   const { origin: ofAll } = await listen(await here.root(), APPENDED);
@@ -142,7 +135,7 @@ test('a cursor of a page, of another tenant or of nothing is a bad cursor, also 
 });
 
 test('a stream that nothing passes still advances: from its last beat on nothing comes again', async () => {
-  const { here, admin, fail, listen } = await people();
+  const { here, admin, fail, listen } = await livePeople();
   const quiet = await listen(admin, FAILED, { filter: { email: 'nobody@example.com' } });
   await fail(admin.email);
   const { cursor, node } = await quiet.step();
@@ -157,7 +150,7 @@ test('a stream that nothing passes still advances: from its last beat on nothing
 });
 
 test('through ten cuts of the connection, 200 events arrive once each and in order', async () => {
-  const { here, admin, own, foreign, fail, listen } = await people();
+  const { here, admin, own, foreign, fail, listen } = await livePeople();
   const proxy = await openProxy(here.url);
   onTestFinished(() => proxy.stop());
   const { origin } = await listen(admin, FAILED);
@@ -187,82 +180,4 @@ async function failedAt(reader: Person): Promise<string[]> {
   const { data } = await reader.ask('{ failedLoginAttempts(first: 500) { nodes { id position } } }');
   const nodes = data.failedLoginAttempts.nodes as { id: string; position: number }[];
   return nodes.toSorted((one, two) => one.position - two.position).map(({ id }) => id);
-}
-
-/** The wait for a beat is the server's choice; a test has not the time. */
-function beatEvery({ server: { house } }: World, beatMs: number): void {
-  const { feed } = house;
-  Object.assign(house, {
-    feed: { ...feed, follow: (options: object) => feed.follow({ ...options, beatMs } as never) },
-  });
-}
-
-function clientOf(here: World, token: string | undefined) {
-  const client = socketClient(here.url, token);
-  onTestFinished(() => client.dispose());
-  return client;
-}
-
-async function people() {
-  const here = await world({ TRUSTED_PROXIES: '127.0.0.1' });
-  beatEvery(here, 20);
-  const { admin, subdomain } = await here.tenant();
-  const { admin: foreign } = await here.tenant('Globex');
-  const user = await here.user(admin, 'MEMBER');
-  return {
-    here,
-    admin,
-    foreign,
-    own: { ...user, subdomain },
-    fail: async (email: string, from = '127.0.0.1', tenant?: string) => {
-      const operation = 'mutation ($input: LoginInput!) { login(input: $input) { expiresAt } }';
-      const input = { email, password: 'wrong password', tenant };
-      const { errors } = await here.anybody.ask(operation, { input }, { 'x-forwarded-for': from });
-      expect(errors[0]!.extensions['reason']).toBe('INVALID_CREDENTIALS');
-    },
-    /** Resolves when the stream has begun: what happens from now on is in it. */
-    listen: async (reader: Person, query: string, variables: Record<string, unknown> = {}) => {
-      await until('what happened before is sealed', async () => {
-        const [log] = await here.database.admin`
-          select (select count(*) from audit_logs) = (select sum(count) from audit_seals) as sealed`;
-        return log!['sealed'] === true;
-      });
-      const steps = subscribe<LiveStep>(clientOf(here, reader.token), query, variables);
-      const { cursor: origin, node } = await steps.next();
-      expect(node).toBeNull();
-      return {
-        origin,
-        step: () => steps.next(),
-        /** The next event. */
-        async next() {
-          const { node } = (await steps.until((step) => step.node !== null)).at(-1)!;
-          return node;
-        },
-        /** The events that are left up to that position, when the stream has come past it. */
-        restUpTo: async (position: number) =>
-          (await steps.until(({ cursor }) => placeIn(cursor) > position)).filter(
-            (step) => step.node !== null,
-          ),
-      };
-    },
-    /** Writes a record of an action of its own, and returns its position. */
-    mark: async (reader: Person): Promise<number> => {
-      const { data } = await here.anybody.do('forgotPassword', { email: reader.email });
-      let position: number | null = null;
-      await until('the mark is sealed', async () => {
-        const answer = await reader.ask(
-          'query ($id: ID!) { auditLog(id: $id) { position } }',
-          data.receipts[0],
-        );
-        position = answer.data.auditLog.position as number | null;
-        return position !== null;
-      });
-      return position!;
-    },
-  };
-}
-
-/** To a client a cursor is opaque; here it says how far a quiet stream has come. */
-function placeIn(cursor: string): number {
-  return Number((JSON.parse(Buffer.from(cursor, 'base64url').toString()) as unknown[])[1]);
 }
