@@ -146,6 +146,10 @@ function workday(play: Play, staff: Employee[], day: number, weekend: boolean): 
     if (comes && !person.away) agenda.push(...attendance(play, person));
   }
   if (!weekend) agenda.push(...administration(play, staff, day));
+  if (!weekend && day > 20 && staff.at(-1)!.fullName === TRAINEE) {
+    const trainee = staff.pop()!;
+    agenda.push([17 * 60, () => dismiss(play, staff[0]!, trainee)]);
+  }
   // Each company has its own bad nights; the last one is yesterday's.
   if ((DAYS - 1 - day) % 7 === (company.staff.length + company.name.length) % 3) {
     agenda.push(...intrusion(stage, staff));
@@ -217,7 +221,7 @@ function administration(play: Play, staff: Employee[], day: number): Happening[]
       // What members may not do, and so a security event.
       return [[noon, () => triesTo(play, someone, 'changeUserRole', { id, role: 'TENANT_ADMIN' })]];
     case 5: {
-      if (staff.some((person) => person.fullName === TRAINEE)) return [];
+      if (day > 20 || staff.some((person) => person.fullName === TRAINEE)) return [];
       const trainee = employee(company, TRAINEE, 'MEMBER', staff.length);
       staff.push(trainee);
       return hiring(play, admin, trainee, noon);
@@ -229,14 +233,8 @@ function administration(play: Play, staff: Employee[], day: number): Happening[]
         .map((person, at) => [noon + at, () => letBackIn(play, admin, person)]);
     case 8:
       return company.subdomain === 'globex' ? [[noon, () => copyIsUsed(play, someone)]] : [];
-    default: {
-      const trainee = staff.at(-1)!.fullName === TRAINEE && day > 20 ? staff.pop() : undefined;
-      const leaves: Happening[] = trainee ? [[noon + 30, () => dismiss(play, admin, trainee)]] : [];
-      return [
-        [noon, () => triesTo(play, admin, 'createUser', { email, fullName, role: 'MEMBER' })],
-        ...leaves,
-      ];
-    }
+    default:
+      return [[noon, () => triesTo(play, admin, 'createUser', { email, fullName, role: 'MEMBER' })]];
   }
 }
 

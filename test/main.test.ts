@@ -55,7 +55,7 @@ test(
     // What is older than our own sign-ins has been sealed long ago.
     const hourAgo = new Date(Date.now() - 3_600_000).toISOString();
     const older = newest.nodes.filter(({ createdAt }: { createdAt: string }) => createdAt < hourAgo);
-    expect(older.filter(({ position }: { position: string | null }) => position === null)).toEqual([]);
+    expect(older.filter(({ position }: { position: number | null }) => position === null)).toEqual([]);
     for (const email of first!.demo!.emails) {
       const { data } = await signIn(first!.url, email, first!.demo!.password);
       expect(data.login.user.role).toBe('TENANT_ADMIN');
@@ -172,7 +172,7 @@ test('after kill -9 the next start joins the database server that was left, with
   );
   expect(kept.data).toEqual({
     tenant: { name: 'Kept' },
-    auditLog: { action: 'TENANT_CREATED', position: expect.any(String) },
+    auditLog: { action: 'TENANT_CREATED', position: expect.any(Number) },
   });
   program.signal('SIGTERM');
   expect(await program.ended()).toBe(0);

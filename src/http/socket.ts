@@ -36,7 +36,11 @@ export function openSocket({ house, schema, trusted, server }: SocketOptions): {
   drainPlugin: ApolloServerPlugin;
 } {
   const { db, services } = house;
-  const sockets = new WebSocketServer({ server, path: '/graphql', maxPayload: MESSAGE_BYTES_MAX });
+  // Without the server: given it, ws takes a port in use for an error of its own, and graphql-ws prints that.
+  const sockets = new WebSocketServer({ noServer: true, path: '/graphql', maxPayload: MESSAGE_BYTES_MAX });
+  server.on('upgrade', (request, socket, head) => {
+    sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened, request));
+  });
   const disposable = useServer<Record<string, unknown>, Remembered>(
     {
       schema,
