@@ -19,7 +19,6 @@ import { beginTransaction, type Tx } from './transactions.ts';
 export {
   DatabaseError,
   isUnstorableText,
-  type LossCode,
   postgresErrorOf,
   TransactionLost,
 } from './databaseErrors.ts';

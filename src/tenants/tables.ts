@@ -34,6 +34,7 @@ export const tenants = pgTable(
 );
 
 export type TenantRow = typeof tenants.$inferSelect;
+/** @public The mapper of TenantConnection, named in codegen.ts. */
 export type TenantPage = Page<TenantRow>;
 
 export const TENANT = entity<TenantRow>()({

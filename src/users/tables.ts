@@ -43,6 +43,7 @@ export const users = pgTable(
 );
 
 export type UserRow = typeof users.$inferSelect;
+/** @public The mapper of UserConnection, named in codegen.ts. */
 export type UserPage = Page<UserRow>;
 
 export const USER = entity<UserRow>()({

@@ -28,7 +28,7 @@ const BASE = `
 
 /** What the plug-in says of a small schema. */
 async function told(sdl: string): Promise<string> {
-  return String(await catalogue(buildSchema(BASE + sdl), [], {}));
+  return (await catalogue(buildSchema(BASE + sdl), [], {})) as string;
 }
 
 const CREATED = 'enum AuditAction { USER_CREATED @event(key: "user.created", resource: USER) }';

@@ -11,7 +11,7 @@ import { type Server, startServer } from '../../src/server.ts';
 import { type FreshDatabase, freshDatabase } from './database.ts';
 
 export const PASSWORD = 'correct horse battery';
-export const ADMIN_EMAIL = 'root@custos.example';
+const ADMIN_EMAIL = 'root@custos.example';
 
 /** What came back of an operation. */
 export interface Answer {

@@ -2,7 +2,7 @@
 import type { Context, Deed, Deeds } from '../../../src/audit/act.ts';
 import { entity } from '../../../src/audit/entity.ts';
 import { Refusal } from '../../../src/platform/refusal.ts';
-import { TENANT, type TenantRow } from '../../../src/tenants/tables.ts';
+import { TENANT, type TenantRow, tenants } from '../../../src/tenants/tables.ts';
 
 export const WHOLE = entity<{ id: string; name: string }>()({
   resource: 'TENANT',
@@ -19,4 +19,4 @@ const activateTenant: Deed<'activateTenant'> = async (act, { id }) => {
 };
 
 export const deeds = { activateTenant } satisfies Partial<Deeds>;
-export const query = (context: Context) => context.read(async ({ tx }) => tx.select().from);
+export const query = (context: Context) => context.read(({ tx }) => tx.select().from(tenants));

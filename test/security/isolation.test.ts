@@ -1,0 +1,193 @@
+/** Two tenants: nothing that can be asked shows anything of the other. Every root field of the schema has a row here. */
+import type { GraphQLObjectType } from 'graphql';
+import { randomUUID } from 'node:crypto';
+import { expect, test } from 'vitest';
+
+import { livePeople } from '../world/live.ts';
+import { introspected, selectionOf } from '../world/selection.ts';
+import type { Answer, Person } from '../world/server.ts';
+
+/** Somebody to ask about: of the other tenant, or made up. */
+interface Target {
+  readonly tenantId: string;
+  readonly subdomain: string;
+  readonly userId: string;
+  readonly email: string;
+  readonly recordId: string;
+  readonly ipAddress: string;
+  readonly requestId: string;
+}
+
+/** What is asked of each query, as its arguments. */
+const QUERIES: Record<string, (target: Target) => readonly string[]> = {
+  me: () => [''],
+  node: ({ tenantId, userId, recordId }) => [tenantId, userId, recordId].map((id) => `(id: "${id}")`),
+  tenant: ({ tenantId }) => [`(id: "${tenantId}")`],
+  tenants: ({ subdomain }) => ['', `(search: "${subdomain}")`],
+  user: ({ userId }) => [`(id: "${userId}")`],
+  users: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`, '(role: TENANT_ADMIN, first: 500)'],
+  auditLog: ({ recordId }) => [`(id: "${recordId}")`],
+  auditLogs: ({ tenantId, userId, ipAddress, requestId }) => [
+    '',
+    '(first: 500)',
+    '(last: 500, orderBy: { direction: ASC })',
+    `(filter: { tenantId: "${tenantId}" })`,
+    `(filter: { or: [{ tenantId: "${tenantId}" }, { userId: "${userId}" }, { resourceId: "${userId}" }, {}] })`,
+    `(filter: { not: { not: { or: [{ requestId: "${requestId}" }, { ipAddress: "${ipAddress}" }] } } })`,
+  ],
+  auditActionCatalog: () => [''],
+  failedLoginAttempts: ({ email, ipAddress }) => ['', `(email: "${email}")`, `(ipAddress: "${ipAddress}")`],
+  securityEvents: ({ tenantId, userId }) => [
+    '',
+    `(filter: { tenantId: "${tenantId}" })`,
+    `(filter: { userId: "${userId}" })`,
+  ],
+};
+
+const SUBSCRIPTIONS: Record<string, (target: Target) => readonly string[]> = {
+  loginFailed: ({ tenantId, email }) => ['', `(filter: { tenantId: "${tenantId}" })`, `(filter: { email: "${email}" })`],
+  auditLogAppended: ({ tenantId, userId }) => [
+    '',
+    `(filter: { tenantId: "${tenantId}" })`,
+    `(filter: { or: [{ userId: "${userId}" }, { resourceId: "${userId}" }, {}] })`,
+  ],
+  securityEventRaised: () => ['', '(minSeverity: INFO)'],
+};
+
+/** How each mutation is aimed at somebody; or why it cannot be. */
+const MUTATIONS: Record<string, string | ((target: Target) => object)> = {
+  login: ({ email, subdomain }) => ({ email, password: 'wrong password', tenant: subdomain }),
+  forgotPassword: ({ email }) => ({ email }),
+  refreshToken: 'whoever holds the token is its owner',
+  resetPassword: 'whoever holds the token is its owner',
+  changePassword: 'is about oneself',
+  logout: 'is about oneself',
+  register: 'addresses are for all tenants: a subdomain that is taken is refused to everybody',
+  createTenant: ({ subdomain }) => ({ name: 'Mine', subdomain: `${subdomain}-2` }),
+  updateTenant: ({ tenantId: id }) => ({ id, name: 'Mine' }),
+  updateTenantSubscription: ({ tenantId: id }) => ({ id, tier: 'ENTERPRISE' }),
+  activateTenant: ({ tenantId: id }) => ({ id }),
+  deactivateTenant: ({ tenantId: id }) => ({ id, reason: 'Competition' }),
+  deleteTenant: ({ tenantId: id }) => ({ id }),
+  createUser: ({ tenantId }) => ({ tenantId, email: 'mole@example.com', fullName: 'Mole', role: 'TENANT_ADMIN' }),
+  updateUser: ({ userId: id }) => ({ id, fullName: 'Mine' }),
+  changeUserRole: ({ userId: id }) => ({ id, role: 'AUDITOR' }),
+  activateUser: ({ userId: id }) => ({ id }),
+  deactivateUser: ({ userId: id }) => ({ id, reason: 'Competition' }),
+  deleteUser: ({ userId: id }) => ({ id }),
+};
+/** Those in whose log the other tenant shall see that somebody knocked. */
+const KNOCKS = ['login', 'forgotPassword'];
+
+test('every root field has a row', async () => {
+  const { here } = await livePeople();
+  const schema = await introspected(here.anybody);
+  const namesOf = (type: GraphQLObjectType | null | undefined) => Object.keys(type!.getFields()).toSorted();
+  expect(Object.keys(QUERIES).toSorted()).toEqual(namesOf(schema.getQueryType()));
+  expect(Object.keys(MUTATIONS).toSorted()).toEqual(namesOf(schema.getMutationType()));
+  expect(Object.keys(SUBSCRIPTIONS).toSorted()).toEqual(namesOf(schema.getSubscriptionType()));
+});
+
+test('no query, whoever of a tenant asks and for what, shows anything of the other, and asks who is nobody', async () => {
+  const { here, schema, insiders, foreign, target, canaries } = await twoTenants();
+  for (const [field, askingFor] of Object.entries(QUERIES)) {
+    const selection = selectionOf(schema, schema.getQueryType()!.getFields()[field]!.type, 5);
+    const operations = askingFor(target).map((given) => `{ ${field}${given} ${selection} }`);
+    const missing = askingFor(madeUp()).map((given) => `{ ${field}${given} ${selection} }`);
+    for (const [at, operation] of operations.entries()) {
+      for (const person of insiders) {
+        const answer = await person.ask(operation);
+        expect(shownOf(canaries, answer)).toEqual([]);
+        expect(withoutIds(await person.ask(missing[at]!))).toEqual(withoutIds(answer));
+      }
+      const [refusal] = (await here.anybody.ask(operation)).errors;
+      expect([field, refusal?.extensions['reason']]).toEqual([field, 'SIGN_IN_REQUIRED']);
+    }
+    // The same to the other tenant: it is there to be seen.
+    const seen = await Promise.all(operations.map(async (each) => shownOf(canaries, await foreign.admin.ask(each))));
+    const seesNothing = ['tenants', 'auditActionCatalog'].includes(field);
+    expect([field, seen.flat().length > 0]).toEqual([field, !seesNothing]);
+  }
+});
+
+test('a cursor of the other tenant is a bad cursor, in every list', async () => {
+  const { schema, insiders, foreign } = await twoTenants();
+  const lists = Object.values(schema.getQueryType()!.getFields()).filter(({ args }) => args.some(({ name }) => name === 'after'));
+  const shared = lists.map(({ name }) => name).filter((name) => name !== 'tenants');
+  expect(shared.length).toBeGreaterThan(3);
+  for (const list of shared) {
+    const { data } = await foreign.admin.ask(`{ ${list} { pageInfo { endCursor } } }`);
+    const { data: own, errors } = await insiders[0]!.ask(`{ ${list}(after: "${data[list].pageInfo.endCursor}") { totalCount } }`);
+    expect([list, own, errors[0]?.extensions['code']]).toEqual([list, null, 'BAD_CURSOR']);
+  }
+});
+
+test('no mutation reaches into the other tenant, nor tells whether what it is aimed at exists', async () => {
+  const { here, insiders, target, canaries, foreignState, mutationsOf } = await twoTenants();
+  const aimed = Object.entries(MUTATIONS).filter(([, input]) => typeof input !== 'string');
+  for (const [mutation, input] of aimed as [string, (target: Target) => object][]) {
+    const before = await foreignState();
+    for (const person of [...insiders, here.anybody]) {
+      const answer = await person.do(mutation, input(target));
+      const toNobody = await person.do(mutation, input(madeUp()));
+      expect([mutation, answer.data?.receipts.length]).toEqual([mutation, toNobody.data?.receipts.length]);
+      expect(withoutIds({ ...answer, data: null })).toEqual(withoutIds({ ...toNobody, data: null }));
+      expect(shownOf(canaries, answer)).toEqual([]);
+      expect(await mutationsOf(answer.requestId)).toEqual([KNOCKS.includes(mutation) ? 'theirs' : 'tenantId' in person ? 'ours' : 'platform']);
+    }
+    const after = await foreignState();
+    expect(KNOCKS.includes(mutation) ? { ...after, records: 0, rows: [] } : after).toEqual(
+      KNOCKS.includes(mutation) ? { ...before, records: 0, rows: [] } : before,
+    );
+  }
+});
+
+test('an e-mail that the other tenant has is free for a user of this one', async () => {
+  const { insiders, target } = await twoTenants();
+  const input = { email: target.email, fullName: 'Namesake', role: 'MEMBER' };
+  expect((await insiders[0]!.do('createUser', input, 'user { email }')).data.user).toEqual({ email: target.email });
+});
+
+test('no subscription, whatever it asks for, delivers anything of the other tenant', async () => {
+  const { people, schema, insiders, foreign, target, canaries } = await twoTenants();
+  const [admin] = insiders;
+  const streams = [];
+  for (const [field, askingFor] of Object.entries(SUBSCRIPTIONS)) {
+    const selection = selectionOf(schema, schema.getSubscriptionType()!.getFields()[field]!.type, 5);
+    for (const given of askingFor(target)) streams.push(await people.listen(admin!, `subscription { live: ${field}${given} ${selection} }`));
+  }
+  await people.fail(foreign.admin.email);
+  await foreign.admin.do('changeUserRole', { id: target.userId, role: 'AUDITOR' });
+  await people.fail(admin!.email);
+  const last = await people.mark(admin!);
+  for (const stream of streams) {
+    const events = await stream.restUpTo(last);
+    expect(canaries.filter((canary) => JSON.stringify(events).includes(canary))).toEqual([]);
+  }
+});
+
+/** The canaries that an answer shows. */
+function shownOf(canaries: readonly string[], { data, errors }: Answer): string[] {
+  const text = JSON.stringify({ data, errors });
+  return canaries.filter((canary) => text.includes(canary));
+}
+
+/** An answer without what is new in each. */
+function withoutIds({ status, data, errors }: Answer): string {
+  const text = JSON.stringify({ status, data, errors: errors.map(({ locations: _at, ...error }: { locations?: unknown }) => error) });
+  return text.replaceAll(/"requestId":"[^"]*"/g, '"requestId":""');
+}
+
+function madeUp(): Target {
+  const id = randomUUID();
+  const name = `nobody-${id.slice(0, 8)}`;
+  return {
+    tenantId: id,
+    userId: id,
+    recordId: id,
+    subdomain: name,
+    email: `${name}@example.com`,
+    ipAddress: '192.0.2.250',
+    requestId: name,
+  };
+}
