@@ -106,12 +106,13 @@ export interface Context {
   load<Key, Value>(batch: Batch<Key, Value>, key: Key): Promise<Value>;
   /** The log from now on, or after a cursor, as long as the actor may see it; see feed/follow.ts. */
   follow(condition: Condition, after: string | null | undefined): AsyncIterableIterator<LiveStep>;
-  /** Carries out a deed on record; see audit/record.ts. */
+  /** Carries out a deed on record, as the caller or as nobody in particular; see audit/record.ts. */
   perform<M extends Mutations>(
     mutation: M,
     deed: Deed<M>,
     input: InputOf<M>,
     field: FieldFacts,
+    as: 'CALLER' | 'NOBODY',
   ): Promise<PayloadOf<M> & Receipts>;
 }
 

@@ -12,6 +12,7 @@ import { Refusal } from '../platform/refusal.ts';
 import { assertMay } from './permission.ts';
 
 const KEYS_A_BATCH_MAX = 500;
+const NOBODY: Actor = { type: 'ANONYMOUS' };
 
 /** What contexts are made of; one a process. */
 export interface House extends Recorder {
@@ -41,7 +42,13 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
   let loaders = new Map<unknown, unknown>();
   const demanded = new Set<Permission>();
 
-  const scopeOn = (tx: ReadTx): Scope => ({ actor, request, services, now: services.clock.now(), tx });
+  const scopeOn = (tx: ReadTx, who: Actor): Scope => ({
+    actor: who,
+    request,
+    services,
+    now: services.clock.now(),
+    tx,
+  });
 
   const context: OperationContext = {
     get actor() {
@@ -67,12 +74,13 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
       return loader.load(key);
     },
 
-    async perform(mutation, deed, input, field) {
+    async perform(mutation, deed, input, field, as) {
       // The payload's fields are read after the change, and no reading connection is held while a password is hashed.
       await context.settle();
+      const performer = as === 'NOBODY' ? NOBODY : actor;
       const read = <T>(query: (scope: Scope) => Promise<T>) =>
-        db.withReadTx(tenancyOf(actor), (tx) => query(scopeOn(tx)));
-      return await perform(house, { actor, request, read }, mutation, deed, input, field);
+        db.withReadTx(tenancyOf(performer), (tx) => query(scopeOn(tx, performer)));
+      return await perform(house, { actor: performer, request, read }, mutation, deed, input, field);
     },
 
     follow(condition, after) {
@@ -122,13 +130,13 @@ interface Reading {
 }
 
 /** One read-only transaction for all an operation reads: one snapshot, so a page and its total agree. */
-function beginReading({ db }: House, actor: Actor, scopeOn: (tx: ReadTx) => Scope): Reading {
+function beginReading({ db }: House, actor: Actor, scopeOn: (tx: ReadTx, who: Actor) => Scope): Reading {
   let end = () => {};
   let over: Promise<void> = Promise.resolve();
   const scope = new Promise<Scope>((begun, failed) => {
     over = db
       .withReadTx(tenancyOf(actor), (tx) => {
-        begun(scopeOn(tx));
+        begun(scopeOn(tx, actor));
         return new Promise<void>((resolve) => {
           end = resolve;
         });

@@ -38,15 +38,20 @@ export function withDirectives(schema: GraphQLSchema, deeds: Deeds): GraphQLSche
 
 function audited(schema: GraphQLSchema, field: Field, mutation: Mutations, deeds: Deeds): Field {
   if (!getDirective(schema, field, 'audit')) return field;
-  const deed = requiring(scopeOf(schema, field), signingInOnce(schema, deeds[mutation] as Deed<Mutations>));
+  const scope = scopeOf(schema, field);
+  const deed = requiring(scope, signingInOnce(schema, deeds[mutation] as Deed<Mutations>));
+  // What is open to all proves itself who acts: a client that still sends the token of somebody else must be able to sign in.
+  const as = scope ? 'CALLER' : 'NOBODY';
   return {
     ...field,
-    resolve: (_root, args, context, info) =>
-      context.perform(mutation, deed(info), args.input as InputOf<Mutations>, {
+    resolve: (_root, args, context, info) => {
+      const facts = {
         operationName: info.operation.name?.value,
         fieldPath: responsePathAsArray(info.path).join('.'),
         documentHash: documentHash(info),
-      }),
+      };
+      return context.perform(mutation, deed(info), args.input as InputOf<Mutations>, facts, as);
+    },
   };
 }
 

@@ -37,8 +37,14 @@ export function selectionOf(schema: GraphQLSchema, outputType: GraphQLOutputType
   return `{ ${['__typename', ...fieldsOf(schema, Object.values(type.getFields()), levels)].join(' ')} }`;
 }
 
-function fieldsOf(schema: GraphQLSchema, fields: readonly GraphQLField<unknown, unknown>[], levels: number): string[] {
+function fieldsOf(
+  schema: GraphQLSchema,
+  fields: readonly GraphQLField<unknown, unknown>[],
+  levels: number,
+): string[] {
   return fields
-    .filter(({ type, args }) => (levels > 1 || isLeafType(getNamedType(type))) && !args.some(isRequiredArgument))
+    .filter(
+      ({ type, args }) => (levels > 1 || isLeafType(getNamedType(type))) && !args.some(isRequiredArgument),
+    )
     .map(({ name, type }) => `${name} ${selectionOf(schema, type, levels - 1)}`.trim());
 }

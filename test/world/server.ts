@@ -128,7 +128,8 @@ export async function world(env: Record<string, string> = {}): Promise<World> {
     log: lines,
     anybody,
     signIn,
-    root: async () => personOf(await signIn(ADMIN_EMAIL, PASSWORD)),
+    root: async () =>
+      personOf(await signIn(settings.bootstrapAdminEmail, settings.bootstrapAdminPassword ?? PASSWORD)),
     async tenant(name = 'Acme') {
       const subdomain = `t-${randomUUID().slice(0, 13)}`;
       const email = `admin@${subdomain}.example`;
