@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import type { Database } from '../../src/platform/db.ts';
-import { type Person, world } from '../world/server.ts';
+import { PASSWORD, type Person, world } from '../world/server.ts';
 
 const REFERENCES = `query References($first: Int!) {
   auditLogs(first: $first, filter: { actions: [USER_CREATED] }) {
@@ -56,6 +56,26 @@ test('what one request reads is of one moment: a page and its count agree while 
   }
   done.abort();
   await writer;
+});
+
+test('who still sends the token of somebody else can sign in, and an attempt that fails names nobody', async () => {
+  const here = await world();
+  const [{ admin }, { admin: other }] = [await here.tenant(), await here.tenant('Globex')];
+  const login = (password: string) => admin.do('login', { email: other.email, password }, 'user { id }');
+  expect((await login(PASSWORD)).data.user).toEqual({ id: other.id });
+  expect((await login('wrong password')).errors[0]!.extensions).toMatchObject({
+    reason: 'INVALID_CREDENTIALS',
+  });
+  expect((await admin.do('forgotPassword', { email: other.email })).errors).toEqual([]);
+
+  const { data } = await other.ask(
+    '{ auditLogs(first: 3) { nodes { action actor { type email } resourceId } } }',
+  );
+  expect(data.auditLogs.nodes).toEqual([
+    { action: 'PASSWORD_RESET_REQUEST', actor: { type: 'ANONYMOUS', email: null }, resourceId: other.id },
+    { action: 'LOGIN_FAILED', actor: { type: 'ANONYMOUS', email: null }, resourceId: other.id },
+    { action: 'LOGIN', actor: { type: 'USER', email: other.email }, resourceId: other.id },
+  ]);
 });
 
 interface Node {

@@ -157,7 +157,7 @@ export async function world(env: Record<string, string> = {}): Promise<World> {
 const SIGNED_IN = 'accessToken refreshToken expiresAt user { id email tenantId }';
 
 /** Databases come and go, the roles of the cluster stay. */
-const LOGIN_ROLE = `do $$ begin
+export const LOGIN_ROLE = `do $$ begin
   create role world_login login password 'test';
 exception when duplicate_object or unique_violation then null; end $$`;
 
