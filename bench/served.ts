@@ -13,7 +13,7 @@ import { startServer } from '../src/server.ts';
 import { post } from './client.ts';
 import { withoutRecord } from './unaudited.ts';
 
-export const CLIENTS = 16;
+const CLIENTS = 16;
 
 /** A server with a tenant in it. */
 export interface Target {

@@ -146,6 +146,23 @@ test('a second Ctrl-C does not wait for a client that stalls', async () => {
   expect(await program.ended()).toBe(130);
 });
 
+test('an error that nothing catches is logged and ends it in order, with code 1', async () => {
+  const CUSTOS_DATA_DIR = await emptyDataDir();
+  const bug = "process.on('SIGUSR2', () => { throw new Error('planted'); })";
+  const program = start({
+    ...NO_DEMO,
+    CUSTOS_DATA_DIR,
+    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(bug)}`,
+  });
+  await program.ready();
+
+  program.signal('SIGUSR2');
+
+  expect(await program.ended()).toBe(1);
+  expect(program.out.stdout).toMatch(/"level":"fatal".*planted/);
+  expect(await databaseServer(CUSTOS_DATA_DIR)).toBeUndefined();
+});
+
 test('after kill -9 the next start joins the database server that was left, with all that was committed', async () => {
   const env = { ...NO_DEMO, CUSTOS_DATA_DIR: await emptyDataDir() };
   const killed = start(env);

@@ -16,12 +16,7 @@ import { TransactionLost, withoutParameters } from './databaseErrors.ts';
 import { openNotifications } from './notifications.ts';
 import { beginTransaction, type Tx } from './transactions.ts';
 
-export {
-  DatabaseError,
-  isUnstorableText,
-  postgresErrorOf,
-  TransactionLost,
-} from './databaseErrors.ts';
+export { DatabaseError, isUnstorableText, postgresErrorOf, TransactionLost } from './databaseErrors.ts';
 export type { Tx } from './transactions.ts';
 
 /** Whose rows a transaction may touch: one tenant's, or all (`app.tenant` and `app.scope` in the policies). */
