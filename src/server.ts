@@ -14,7 +14,7 @@ import { openSchema } from './graphql/schema.ts';
 import { listen } from './http/listen.ts';
 import { assertConfined } from './platform/confinement.ts';
 import { deriveKey } from './platform/crypto.ts';
-import { openDatabase } from './platform/db.ts';
+import { DatabaseError, openDatabase } from './platform/db.ts';
 import { openClock } from './platform/ids.ts';
 import { openKeys } from './platform/keys.ts';
 import { openMailer } from './platform/mail.ts';
@@ -71,13 +71,11 @@ export async function startServer(
   try {
     const clock = openClock();
     const keys = await openKeys(settings);
-    const { adminUrl, appUrl, appUser } = await databaseOf(settings, log, opened);
-    await migrate({ adminUrl, appUser, now: clock.now() }).catch((cause: unknown) => {
-      throw databaseFault(cause, settings) ?? cause;
-    });
+    const { adminUrl, appUrl, appUser, adminVariable } = await databaseOf(settings, log, opened);
+    await migrate({ adminUrl, appUser, now: clock.now() }).catch(blame(adminVariable));
     signal?.throwIfAborted();
     const db = opened(openDatabase({ url: appUrl }));
-    await assertConfined(db, settings);
+    await assertConfined(db, settings).catch(blame('DATABASE_URL'));
 
     // Without PUBLIC_URL it is known when the server listens; tokens must not depend on a port that changes.
     let publicUrl = settings.publicUrl ?? `http://localhost:${settings.port}`;
@@ -135,6 +133,7 @@ async function databaseOf(
     const adminUrl = settings.databaseAdminUrl ?? settings.databaseUrl;
     return {
       adminUrl,
+      adminVariable: adminUrl === settings.databaseUrl ? 'DATABASE_URL' : 'DATABASE_ADMIN_URL',
       appUrl: settings.databaseUrl,
       appUser: decodeURIComponent(new URL(settings.databaseUrl).username),
     };
@@ -142,26 +141,26 @@ async function databaseOf(
   const embedded = opened(await startPostgres({ dataDir: settings.dataDir, log }));
   return {
     adminUrl: embedded.adminUrl(EMBEDDED_DATABASE),
+    adminVariable: 'CUSTOS_DATA_DIR',
     appUrl: embedded.appUrl(EMBEDDED_DATABASE),
     appUser: EMBEDDED_APP_USER,
   };
 }
 
-/** What keeps a database from being reached or migrated, where the environment decides it; without any secret. */
-function databaseFault(cause: unknown, { databaseUrl, databaseAdminUrl }: Settings): Error | undefined {
-  if (databaseUrl === undefined) return undefined;
-  const code = systemCode(cause) ?? '';
-  const variable = databaseAdminUrl === databaseUrl ? 'DATABASE_URL' : 'DATABASE_ADMIN_URL';
-  const why = cause instanceof Error ? cause.message : String(cause);
-  if (/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000)$/.test(code)) {
-    return new SettingsError(
-      `${variable} must lead to a PostgreSQL server that lets Custos in: ${why || code}`,
-    );
-  }
-  if (code === '42501') {
-    return new SettingsError(
-      `DATABASE_ADMIN_URL must log in as a role that may create roles and tables, or own those there are: ${why}`,
-    );
-  }
-  return undefined;
+/** Rethrows what keeps the database from being reached or migrated as a fault of the variable that leads there. */
+function blame(variable: string) {
+  return (thrown: unknown): never => {
+    // Drizzle wraps what the driver throws, with the statement in its message.
+    const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
+    const code = cause instanceof DatabaseError ? cause.sqlstate : (systemCode(cause) ?? '');
+    const why = cause instanceof Error && cause.message ? cause.message : code;
+    if (/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000)$/.test(code)) {
+      throw new SettingsError(`${variable} must lead to a PostgreSQL server that lets Custos in: ${why}`);
+    }
+    if (code === '42501') {
+      const able = 'may make roles and tables, or owns those there are';
+      throw new SettingsError(`DATABASE_ADMIN_URL must log in as a role that ${able}: ${why}`);
+    }
+    throw thrown;
+  };
 }

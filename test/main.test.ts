@@ -286,6 +286,28 @@ test('a superuser as DATABASE_URL is refused with a line that says what to do', 
   );
 });
 
+test('a login that the server does not know, or that may not migrate, is named with its variable', async () => {
+  const database = await freshDatabase();
+  await database.admin.unsafe(
+    `do $$ begin create role process_stranger login password 'test';
+     exception when duplicate_object or unique_violation then null; end $$`,
+  );
+  const stranger = new URL(database.adminUrl);
+  stranger.username = 'process_stranger';
+  const wrong = new URL(stranger);
+  wrong.password = 'wrong';
+  const CUSTOS_DATA_DIR = await emptyDataDir();
+
+  const unknown = start({ CUSTOS_DATA_DIR, DATABASE_URL: wrong.href, DATABASE_ADMIN_URL: database.adminUrl });
+  expect(await unknown.ended()).toBe(2);
+  expect(unknown.out.stderr).toMatch(
+    /^DATABASE_URL must lead to [^\n]+ password authentication failed [^\n]+\n$/,
+  );
+  const powerless = start({ CUSTOS_DATA_DIR, DATABASE_URL: stranger.href });
+  expect(await powerless.ended()).toBe(2);
+  expect(powerless.out.stderr).toMatch(/^DATABASE_ADMIN_URL must log in as a role that may [^\n]+\n$/);
+});
+
 async function tokenOf({ url, administrator }: Pick<Announced, 'url' | 'administrator'>): Promise<string> {
   const { data } = await signIn(url, administrator!.email, administrator!.password);
   return data.login.accessToken as string;

@@ -1,18 +1,14 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+/** What the README says is so, and what it tells a new user to do works. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import {
-  buildSchema,
-  getOperationAST,
-  type GraphQLSchema,
-  OperationTypeNode,
-  parse,
-  validate,
-} from 'graphql';
+import { getOperationAST, OperationTypeNode, parse, validate } from 'graphql';
 import { expect, test } from 'vitest';
 
-import { SETTINGS_TABLE } from '../src/platform/settings.ts';
-import { type Person, world } from './world/server.ts';
+import { openSchema } from '../src/graphql/schema.ts';
+import { readSettings, SETTINGS_TABLE } from '../src/platform/settings.ts';
+import { type Person, type World, world } from './world/server.ts';
 import { socketClient, subscribe } from './world/socket.ts';
+import { until } from './world/wait.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const README = read('README.md');
@@ -26,23 +22,16 @@ const ADMINISTRATOR = {
 };
 
 test('the table of settings says what settings.ts says', () => {
-  const [, block] = /<!-- settings.* -->([^]*)<!-- \/settings -->/.exec(README)!;
-  const rows = SETTINGS_TABLE.map(({ variable, default: standard, meaning }) => [
-    `\`${variable}\``,
-    IN_WORDS.test(standard) ? standard : `\`${standard}\``,
-    meaning,
-  ]);
+  const block = /(<!-- settings:.*-->\n\n)([^]*?)(\n<!-- \/settings -->)/;
+  const table = settingsTable();
+  if (process.env['UPDATE_README']) {
+    writeFileSync(
+      path.join(ROOT, 'README.md'),
+      README.replace(block, (_all, begin: string, _old, end: string) => begin + table + end),
+    );
+  }
 
-  // The formatter pads the cells.
-  const [, , ...written] = block!.trim().split('\n');
-  expect(
-    written.map((line) =>
-      line
-        .split('|')
-        .slice(1, -1)
-        .map((cell) => cell.trim()),
-    ),
-  ).toEqual(rows);
+  expect(block.exec(read('README.md'))?.[2]).toBe(table);
 });
 
 test('every file the README leads to exists', () => {
@@ -62,7 +51,7 @@ test('the commands the README names are scripts, and the three of them that .ci/
 });
 
 test('every operation of the README and of the examples is valid', () => {
-  const schema = schemaOfFiles();
+  const schema = openSchema();
   const operations = [...tour(), ...EXAMPLES];
 
   expect(operations.length).toBeGreaterThan(15);
@@ -70,18 +59,70 @@ test('every operation of the README and of the examples is valid', () => {
     expect({ text, errors: validate(schema, parse(text)) }).toEqual({ text, errors: [] });
 });
 
-test('the tour of the README can be followed', { timeout: 60_000 }, async () => {
-  const custos = await world(ADMINISTRATOR);
-  expect(await idsOf(custos.url, await custos.root(), tour())).toEqual(['tenantId', 'id']);
+test(
+  'the tour of the README can be followed, to the refusals and the record it promises',
+  { timeout: 60_000 },
+  async () => {
+    const custos = await world(ADMINISTRATOR);
+    const root = await custos.root();
+    const known = await follow(custos, root, tour());
+    expect(Object.keys(known)).toEqual(['tenantId', 'id', 'token']);
+    expect((await custos.signIn('gavin@hooli.example', 'correct horse battery')).errors).toEqual([]);
+
+    const again = await root.ask(operationNamed('ChangeRole'), known);
+    expect(again.errors[0]!.extensions).toMatchObject({ code: 'CONFLICT', reason: 'STATE_UNCHANGED' });
+    const { admin } = await custos.tenant();
+    const forbidden = await admin.ask(operationNamed('CreateTenant'));
+    expect(forbidden.errors[0]!.extensions).toMatchObject({ code: 'FORBIDDEN', reason: 'SCOPE_MISSING' });
+    const shown = async (person: Person) => {
+      const { data } = await person.ask(operationNamed('ReadTheLog'));
+      return (data.auditLogs.nodes as Shown[]).map(({ action, failure, changes }) => [
+        action,
+        failure?.reason,
+        ...changes.map(({ path: field, before, after }) => [field, before, after]),
+      ]);
+    };
+    expect(await shown(root)).toEqual(
+      expect.arrayContaining([
+        ['TENANT_CREATED', 'SCOPE_MISSING'],
+        ['USER_ROLE_CHANGED', 'STATE_UNCHANGED'],
+        ['USER_ROLE_CHANGED', undefined, ['role', 'MEMBER', 'AUDITOR']],
+      ]),
+    );
+    expect(await shown(admin)).toContainEqual(['TENANT_CREATED', 'SCOPE_MISSING']);
+    expect((await shown(admin)).flat()).not.toContain('STATE_UNCHANGED');
+  },
+);
+
+test(
+  'the examples run, one after the other, with what the first start prints',
+  { timeout: 60_000 },
+  async () => {
+    const custos = await world(ADMINISTRATOR);
+    expect(Object.keys(await follow(custos, await custos.root(), EXAMPLES))).toEqual(['tenantId', 'id']);
+  },
+);
+
+test('the e-mail to sign in with is the one of the first administrator, unless it was configured', () => {
+  const { bootstrapAdminEmail } = readSettings({});
+  expect(bootstrapAdminEmail).toBe(ADMINISTRATOR.BOOTSTRAP_ADMIN_EMAIL);
+  expect(read('schema/examples/01-sign-in.graphql')).toContain(`email: "${bootstrapAdminEmail}"`);
+  expect(README).toContain(`sign in as \`${bootstrapAdminEmail}\``);
 });
 
-test('the examples run, one after the other', { timeout: 60_000 }, async () => {
-  const custos = await world(ADMINISTRATOR);
-  expect(await idsOf(custos.url, await custos.root(), EXAMPLES)).toEqual(['tenantId', 'id']);
-});
+/** What the tour reads of a record. */
+interface Shown {
+  readonly action: string;
+  readonly failure: { readonly reason: string } | null;
+  readonly changes: readonly { readonly path: string; readonly before: unknown; readonly after: unknown }[];
+}
 
-/** Runs operations in their order; a variable gets the id that an earlier one has answered. Returns the variables. */
-async function idsOf(url: string, person: Person, operations: readonly string[]): Promise<string[]> {
+/** Runs operations in their order, as one who copies what an answer or a mail says into the next variables. Returns those. */
+async function follow(
+  { url, dataDir }: World,
+  person: Person,
+  operations: readonly string[],
+): Promise<Record<string, string>> {
   const known: Record<string, string> = {};
   for (const text of operations) {
     const { operation, name } = getOperationAST(parse(text))!;
@@ -89,13 +130,26 @@ async function idsOf(url: string, person: Person, operations: readonly string[])
       await expectFirstStep(url, person, text);
       continue;
     }
+    if (text.includes('$token')) known['token'] = await mailedToken(dataDir);
     const answer = await person.ask(text, known);
     expect({ name: name!.value, errors: answer.errors }).toEqual({ name: name!.value, errors: [] });
     const tenantId = answer.data.createTenant?.tenant.id as string | undefined;
     const id = answer.data.createUser?.user.id as string | undefined;
     Object.assign(known, tenantId && { tenantId }, id && { id });
   }
-  return Object.keys(known);
+  return known;
+}
+
+/** The token in the one mail there is, read as the README tells to. */
+async function mailedToken(dataDir: string): Promise<string> {
+  const folder = path.join(dataDir, 'mail');
+  const mails = () => (existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.eml')) : []);
+  await until('the mail is there', () => mails().length > 0);
+  const [mail] = mails();
+  const text = readFileSync(path.join(folder, mail!), 'utf8')
+    .replaceAll(/=\r?\n/g, '')
+    .replaceAll('=3D', '=');
+  return /token=(\S+)/.exec(text)![1]!;
 }
 
 /** A quiet stream says how far it has come: that it runs. */
@@ -111,10 +165,22 @@ function tour(): string[] {
   return [...README.matchAll(/```graphql\n([^]*?)```/g)].map(([, text]) => text!);
 }
 
-function schemaOfFiles(): GraphQLSchema {
-  const files = readdirSync(path.join(ROOT, 'schema')).filter((name) => name.endsWith('.graphql'));
-  const sdl = files.map((name) => read('schema', name)).join('\n');
-  return buildSchema(/^type Query/m.test(sdl) ? sdl : `type Query\ntype Mutation\ntype Subscription\n${sdl}`);
+function operationNamed(name: string): string {
+  return tour().find((text) => getOperationAST(parse(text))?.name?.value === name)!;
+}
+
+/** As the formatter leaves it. */
+function settingsTable(): string {
+  const rows = SETTINGS_TABLE.map(({ variable, default: standard, meaning }) => [
+    `\`${variable}\``,
+    IN_WORDS.test(standard) ? standard : `\`${standard}\``,
+    meaning,
+  ]);
+  const head = ['variable', 'default', 'meaning'];
+  const widths = head.map((_, at) => Math.max(...[head, ...rows].map((cells) => cells[at]!.length)));
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, at) => cell.padEnd(widths[at]!)).join(' | ')} |\n`;
+  return [head, widths.map((width) => '-'.repeat(width)), ...rows].map(line).join('');
 }
 
 function read(...way: string[]): string {

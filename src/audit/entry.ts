@@ -130,8 +130,11 @@ export function entryOfFailure(
   };
 }
 
+/** Which record it is. */
+export type RecordName = Pick<AuditLogRow, 'tenantId' | 'id'>;
+
 /** Writes an entry into the log. */
-export async function append(tx: Tx, call: Call, entry: Entry): Promise<AuditLogRow> {
+export async function append(tx: Tx, call: Call, entry: Entry): Promise<RecordName> {
   const { services, request } = call;
   const { actor, failure, resourceName } = entry;
   const { key, resource, severity, security } = AUDIT_CATALOGUE[entry.action];
@@ -171,11 +174,8 @@ export async function append(tx: Tx, call: Call, entry: Entry): Promise<AuditLog
     pii,
   };
   const leaf = leafHash({ ...record, commitments: commitmentsOf(pii) });
-  const [row] = await tx
-    .insert(auditLogs)
-    .values({ ...record, leafHash: leaf })
-    .returning();
-  return row!;
+  await tx.insert(auditLogs).values({ ...record, leafHash: leaf });
+  return { tenantId: record.tenantId, id: record.id };
 }
 
 function named(of: Entity<unknown>, row: unknown) {

@@ -31,8 +31,16 @@ import type {
   RequestFacts,
   Services,
 } from './act.ts';
-import { append, type Call, entryOf, entryOfFailure, firstActionOf, type Happening } from './entry.ts';
-import { auditLogs, type AuditLogRow, PLATFORM_TENANT } from './tables.ts';
+import {
+  append,
+  type Call,
+  entryOf,
+  entryOfFailure,
+  firstActionOf,
+  type Happening,
+  type RecordName,
+} from './entry.ts';
+import { auditLogs, PLATFORM_TENANT } from './tables.ts';
 
 /** How often a deed is tried when it loses against another one: a serialization failure, a deadlock. */
 const ATTEMPTS_MAX = 3;
@@ -125,7 +133,7 @@ async function committed<M extends Mutations>(
   work: (act: Act<M>) => Promise<Done<M>>,
 ): Promise<Committed<M>> {
   for (let attempt = 1; ; attempt++) {
-    let last: AuditLogRow | undefined;
+    let last: RecordName | undefined;
     try {
       return await db.withTx(
         tenancyOf(call.actor),
@@ -151,7 +159,7 @@ async function committed<M extends Mutations>(
 }
 
 /** Whether a record was committed: asked when the answer to its COMMIT was lost. */
-async function stands(tx: ReadTx, record: AuditLogRow | undefined): Promise<boolean> {
+async function stands(tx: ReadTx, record: RecordName | undefined): Promise<boolean> {
   if (!record) return false;
   const where = and(eq(auditLogs.tenantId, record.tenantId), eq(auditLogs.id, record.id));
   return (await tx.select({ id: auditLogs.id }).from(auditLogs).where(where)).length > 0;

@@ -50,6 +50,9 @@ test('a failed login, a security event and every record arrive with all their fi
     user: { email: admin.email },
     actor: { name: 'Admin of Acme' },
   });
+  // Who acted is shown as it is now, also where an earlier event has shown it already.
+  await admin.do('updateUser', { id: admin.id, email: 'moved@example.com' });
+  expect(await appended.next()).toMatchObject({ user: { email: 'moved@example.com' } });
 });
 
 test('a filter lets through what it asks for, and nothing else', async () => {
