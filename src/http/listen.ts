@@ -93,6 +93,7 @@ export async function listen({
     void reply.header('cache-control', 'public, max-age=300');
     return house.services.tokens.jwks();
   });
+  app.get('/', (_request, reply) => reply.redirect('/graphiql'));
   await serveExplorer(app);
 
   await app.listen({ host, port }).catch(async (cause: unknown) => {

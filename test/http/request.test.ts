@@ -116,6 +116,12 @@ test('an operation over a WebSocket has an id and the address of its upgrade', a
   ]);
 });
 
+test('who comes to the address alone is led to the explorer', async () => {
+  const { url } = await world();
+  const response = await fetch(url, { redirect: 'manual' });
+  expect([response.status, response.headers.get('location')]).toEqual([302, '/graphiql']);
+});
+
 test('anybody can check an access token with the published key alone', async () => {
   const here = await world();
   const root = await here.root();
