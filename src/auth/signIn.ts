@@ -6,7 +6,7 @@ import { isoOf } from '../platform/ids.ts';
 import { normalizedEmail } from '../platform/input.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenants } from '../tenants/tables.ts';
-import { living, USER, users } from '../users/tables.ts';
+import { living, USER, type UserRow, users } from '../users/tables.ts';
 import { beginSession, issueTokens, whyShutOut } from './sessions.ts';
 import { refreshTokens, SESSION, sessions } from './tables.ts';
 
@@ -17,8 +17,7 @@ export const login: PreparedDeed<'login'> = {
       findAccounts(scope, normalizedEmail(email), subdomain ?? undefined),
     );
     preparation.attempted(email, tenantId);
-    // Several tenants may know the e-mail: then nobody is meant until a tenant is named, and saying so would tell.
-    const account = accounts.length === 1 ? accounts[0]! : undefined;
+    const account = meantBy(accounts);
     if (account) preparation.about(USER, account.user);
 
     const proven = await services.passwords.verify(password, account?.user.passwordHash ?? null);
@@ -47,6 +46,18 @@ export const login: PreparedDeed<'login'> = {
     };
   },
 };
+
+/**
+ * Several tenants may know the e-mail: then nobody is meant until a tenant is named, and saying so would tell. An account
+ * that never had a password does not count, or making one for somebody's e-mail would lock them out elsewhere.
+ */
+function meantBy<Account extends { readonly user: UserRow }>(
+  accounts: readonly Account[],
+): Account | undefined {
+  if (accounts.length === 1) return accounts[0];
+  const used = accounts.filter(({ user }) => user.passwordHash !== null);
+  return used.length === 1 ? used[0] : undefined;
+}
 
 async function findAccounts({ tx }: Scope, email: string, subdomain: string | undefined) {
   const offered = and(eq(users.email, email), living);

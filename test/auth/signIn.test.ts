@@ -99,13 +99,38 @@ test('an unknown account named with a tenant is on record in that tenant', async
 test('an e-mail that two tenants know needs the tenant, and nothing says so to a stranger', async () => {
   const here = await world();
   const one = await here.tenant('One');
-  const two = await here.tenant('Two');
-  const { email } = await here.user(one.admin, 'MEMBER');
-  await two.admin.do('createUser', { email, fullName: 'Twin', role: 'MEMBER' }, 'user { id }');
+  const { email } = one.admin;
+  const input = {
+    tenantName: 'Two',
+    subdomain: `${one.subdomain}-2`,
+    email,
+    password: PASSWORD,
+    fullName: 'Twin',
+  };
+  await here.anybody.do('register', input, 'user { id }');
 
   expectRefused(await here.signIn(email, PASSWORD), 'INVALID_CREDENTIALS');
   const named = await here.signIn(email, PASSWORD, one.subdomain);
   expect(named.data.user).toMatchObject({ email, tenantId: one.id });
+});
+
+test('nobody is locked out by an account that others make for their e-mail', async () => {
+  const here = await world();
+  const one = await here.tenant('One');
+  const two = await here.tenant('Two');
+  await two.admin.do(
+    'createUser',
+    { email: one.admin.email, fullName: 'Twin', role: 'MEMBER' },
+    'user { id }',
+  );
+
+  expect((await here.signIn(one.admin.email, PASSWORD)).data.user.tenantId).toBe(one.id);
+  const wrong = await here.signIn(one.admin.email, 'not my password');
+  const left = await one.admin.ask(
+    'query Left($id: String!) { auditLogs(filter: { requestId: $id }) { nodes { action resourceId } } }',
+    { id: wrong.requestId },
+  );
+  expect(left.data.auditLogs.nodes).toEqual([{ action: 'LOGIN_FAILED', resourceId: one.admin.id }]);
 });
 
 test('the right password of somebody shut out says why; a wrong one says nothing', async () => {

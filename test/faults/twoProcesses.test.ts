@@ -47,9 +47,7 @@ test(
     };
     const here = await start(env).ready();
     const there = await start(env).ready();
-    const signedIn = await post(there.url, {
-      query: `mutation { login(input: { email: "${ADMIN}", password: "${PASSWORD}" }) { accessToken } }`,
-    });
+    const signedIn = await post(there.url, { query: signIn(PASSWORD) });
     const token = signedIn.data.login.accessToken as string;
 
     const seen: NonNullable<Step['node']>[] = [];
@@ -68,21 +66,27 @@ test(
       client.terminate();
     };
     const following = (async () => {
-      for (let cut = 1; cut <= CUTS; cut++) await followTo(Math.ceil((FAILURES * cut) / CUTS));
+      for (let cut = 1; cut <= CUTS; cut++) await followTo(Math.ceil(((FAILURES + 1) * cut) / CUTS));
     })();
 
     // The first step says where the stream begins; what is made from then on is to be seen.
     await begun.passed;
+    const wrong = await post(there.url, { query: signIn('not my password') });
+    expect(wrong.errors).toHaveLength(1);
     for (let made = 0; made < FAILURES; made += FAILURES_A_REQUEST) await failAt(there.url, made);
     await following;
 
     const emails = Array.from({ length: FAILURES }, (_, at) => `attempt-${at}@nowhere.example`);
-    expect(seen.map(({ email }) => email)).toEqual(emails);
+    expect(seen.map(({ email }) => email)).toEqual([ADMIN, ...emails]);
     const positions = seen.map(({ log }) => log.position);
     expect(positions).toEqual([...positions].sort((a, b) => a - b));
-    expect(new Set(positions).size).toBe(FAILURES);
+    expect(new Set(positions).size).toBe(FAILURES + 1);
   },
 );
+
+function signIn(password: string): string {
+  return `mutation { login(input: { email: "${ADMIN}", password: "${password}" }) { accessToken } }`;
+}
 
 /** So many refused sign-ins in one request, on record in their order. */
 async function failAt(url: string, from: number): Promise<void> {
