@@ -14,6 +14,8 @@ import {
   type ValueNode,
 } from 'graphql';
 
+import { printedSchema } from './client/printedSchema.ts';
+
 const scalars = {
   ID: 'string',
   DateTime: 'string',
@@ -98,9 +100,13 @@ function factsOfAction(schema: GraphQLSchema, action: GraphQLEnumValue, mutation
   const categories = enumValues(schema, 'AuditCategory').map(({ name }) => name);
   if (!categories.includes(category))
     throw new Error(`${at}: the key "${key}" begins with none of ${categories.join(', ')}`);
-  const emittedBy = mutations.filter(({ actions, failure }) => [...actions, failure].includes(action.name));
+  const emitter = argument(event, 'emitter') as string | undefined;
+  const emitting = mutations.filter(({ actions, failure }) => [...actions, failure].includes(action.name));
+  const emittedBy = [...emitting.map(({ name }) => name), ...(emitter ? [emitter] : [])];
   if (emittedBy.length === 0)
-    throw new Error(`${at}: no mutation emits it; add @audit(action: ${action.name}) to one`);
+    throw new Error(
+      `${at}: nothing emits it; add @audit(action: ${action.name}) to a mutation, or @event(emitter:)`,
+    );
   return {
     name: action.name,
     key,
@@ -109,7 +115,7 @@ function factsOfAction(schema: GraphQLSchema, action: GraphQLEnumValue, mutation
     severity: argument(event, 'severity') ?? 'INFO',
     security: argument(event, 'security') ?? false,
     description: action.description ?? '',
-    emittedBy: emittedBy.map(({ name }) => name),
+    emittedBy,
   };
 }
 
@@ -134,8 +140,11 @@ function argument(directive: ConstDirectiveNode, name: string): string | boolean
 const config: CodegenConfig = {
   schema: 'schema/*.graphql',
   // A plug-in in a TypeScript file of its own cannot be loaded by Node 20.
-  pluginLoader: (name) =>
-    name.endsWith('catalogue') ? { plugin: catalogue } : import(name.replace('@graphql-codegen/@', '@')),
+  pluginLoader: (name) => {
+    if (name.endsWith('catalogue')) return { plugin: catalogue };
+    if (name.endsWith('printed-schema')) return { plugin: printedSchema };
+    return import(name.replace('@graphql-codegen/@', '@'));
+  },
   generates: {
     'src/generated/types.ts': {
       plugins: ['typescript', 'typescript-resolvers'],
@@ -147,17 +156,42 @@ const config: CodegenConfig = {
         mappers: {
           Tenant: '../tenants/tables.ts#TenantRow',
           TenantSubscription: '../tenants/tables.ts#TenantRow',
+          Branch: '../tenants/tables.ts#BranchRow',
+          Settings: '../tenants/tables.ts#EffectiveSettings',
+          OrganisationSettings: '../tenants/tables.ts#EffectiveSettings',
+          SecuritySettings: '../tenants/tables.ts#EffectiveSettings',
+          SessionSettings: '../tenants/tables.ts#EffectiveSettings',
+          Session: '../auth/tables.ts#SessionRow',
           User: '../users/tables.ts#UserRow',
           AuditLog: '../audit/tables.ts#AuditLogRow',
           SecurityEvent: '../audit/tables.ts#AuditLogRow',
           TenantConnection: '../tenants/tables.ts#TenantPage',
+          BranchConnection: '../tenants/tables.ts#BranchPage',
           UserConnection: '../users/tables.ts#UserPage',
           AuditLogConnection: '../audit/query.ts#LogPage',
           SecurityEventConnection: '../audit/query.ts#LogPage',
+          UserActivity: '../security/activity.ts#ActivityOfUser',
+          TenantActivity: '../security/activity.ts#ActivityOfTenant',
+          AuditStatistics: '../audit/statistics.ts#Span',
+          AuditActionInfo: '../security/catalogue.ts#CatalogueEntry',
         },
       },
     },
     'src/generated/catalogue.ts': { plugins: ['catalogue'] },
+    'client/schema.graphql': { plugins: ['printed-schema'] },
+    'client/src/generated/': {
+      preset: 'client',
+      documents: 'client/src/operations/*.graphql',
+      presetConfig: { fragmentMasking: false },
+      config: {
+        strictScalars: true,
+        immutableTypes: true,
+        useTypeImports: true,
+        importExtension: '.ts',
+        // As JSON brings them.
+        scalars: { ...scalars, BigInt: 'number | string' },
+      },
+    },
   },
 };
 

@@ -7,6 +7,7 @@ export default defineConfig({
     './src/users/tables.ts',
     './src/auth/tables.ts',
     './src/audit/tables.ts',
+    './src/security/tables.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'index' },
