@@ -1,11 +1,24 @@
-import { and, eq, isNull, sql } from 'drizzle-orm';
-import { check, integer, pgTable, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm';
+import {
+  boolean,
+  check,
+  index,
+  integer,
+  pgTable,
+  primaryKey,
+  text,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core';
 
-import { type Batch, confinedTo } from '../audit/act.ts';
+import { type Act, type Actor, type Batch, confinedTo, type Mutations } from '../audit/act.ts';
 import { entity } from '../audit/entity.ts';
-import type { SubscriptionTier, TenantStatus } from '../generated/types.ts';
+import type { BranchStatus, SubscriptionTier, TenantStatus } from '../generated/types.ts';
 import { timestamptz, uuidArray } from '../platform/columns.ts';
+import type { ReadTx } from '../platform/db.ts';
+import { asUuid } from '../platform/ids.ts';
 import type { Page } from '../platform/page.ts';
+import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 
 export const tenants = pgTable(
   'tenants',
@@ -75,3 +88,204 @@ export const tenantById: Batch<string, TenantRow | null> = async ({ tx, actor },
   const byId = new Map(rows.map((row) => [row.id, row]));
   return ids.map((id) => byId.get(id) ?? null);
 };
+
+/**
+ * The tenant with that id, or without one the actor's own, locked until the act ends. A deleted one, like one of others, does
+ * not exist; who belongs to none must name it.
+ */
+export async function lockTenant<M extends Mutations>(
+  act: Act<M>,
+  id: string | null | undefined,
+): Promise<TenantRow> {
+  const own = confinedTo(act.actor);
+  const wanted = id ?? own;
+  refuseUnlessEmpty(wanted === undefined ? { tenantId: 'must name the tenant' } : {});
+  const uuid = asUuid(wanted!);
+  const [tenant] = uuid
+    ? await act.tx
+        .select()
+        .from(tenants)
+        .where(and(own ? eq(tenants.id, own) : undefined, eq(tenants.id, uuid), isNull(tenants.deletedAt)))
+        .for('update')
+    : [];
+  if (!tenant) throw new Refusal('TENANT_NOT_FOUND');
+  return tenant;
+}
+
+export const branches = pgTable(
+  'branches',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    id: uuid('id').notNull(),
+    name: text('name').notNull(),
+    code: text('code').notNull(),
+    address: text('address'),
+    status: text('status').$type<BranchStatus>().notNull(),
+    statusReason: text('status_reason'),
+    createdAt: timestamptz('created_at').notNull(),
+    updatedAt: timestamptz('updated_at').notNull(),
+    deletedAt: timestamptz('deleted_at'),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.id] }),
+    uniqueIndex('branches_code_key')
+      .on(table.tenantId, table.code)
+      .where(sql`deleted_at is null`),
+    index('branches_id').on(table.id),
+    check('branches_status', sql`status in ('ACTIVE', 'INACTIVE')`),
+  ],
+);
+
+export type BranchRow = typeof branches.$inferSelect;
+/** @public The mapper of BranchConnection, named in codegen.ts. */
+export type BranchPage = Page<BranchRow>;
+
+export const BRANCH = entity<BranchRow>()({
+  resource: 'BRANCH',
+  columns: {
+    tenantId: 'OMIT',
+    id: 'OMIT',
+    name: 'TRACK',
+    code: 'TRACK',
+    address: 'TRACK',
+    status: 'TRACK',
+    statusReason: 'TRACK',
+    createdAt: 'OMIT',
+    updatedAt: 'OMIT',
+    deletedAt: 'TRACK',
+  },
+  id: (branch) => branch.id,
+  tenantId: (branch) => branch.tenantId,
+  label: (branch) => branch.name,
+});
+
+/** Which users have access to which branches. */
+export const userBranchAccess = pgTable(
+  'user_branch_access',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    userId: uuid('user_id').notNull(),
+    branchId: uuid('branch_id').notNull(),
+    grantedAt: timestamptz('granted_at').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.userId, table.branchId] }),
+    index('user_branch_access_branch').on(table.tenantId, table.branchId, table.userId),
+  ],
+);
+
+/** The branches an actor may see: those of its tenancy, or without USERS_READ those it has access to. */
+export function seenBranches(actor: Actor): SQL | undefined {
+  const own = confinedTo(actor);
+  return and(
+    isNull(branches.deletedAt),
+    own ? eq(branches.tenantId, own) : undefined,
+    actor.type === 'USER' && !actor.scopes.has('USERS_READ') ? accessibleTo(actor.id) : undefined,
+  );
+}
+
+/** The branches a user has access to. */
+function accessibleTo(userId: string): SQL {
+  return sql`exists (select from ${userBranchAccess} where ${userBranchAccess.tenantId} = ${branches.tenantId}
+    and ${userBranchAccess.userId} = ${userId} and ${userBranchAccess.branchId} = ${branches.id})`;
+}
+
+/** Branches by id, as far as the asker may see them; deleted ones are not. */
+export const branchById: Batch<string, BranchRow | null> = async ({ tx, actor }, ids) => {
+  const rows = await tx
+    .select()
+    .from(branches)
+    .where(and(seenBranches(actor), sql`${branches.id} = any(${uuidArray(ids)}::uuid[])`));
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return ids.map((id) => byId.get(id) ?? null);
+};
+
+/** The branches each user has access to, as far as the asker may see them, by name. */
+export const branchesOfUser: Batch<string, readonly BranchRow[]> = async ({ tx, actor }, userIds) => {
+  const rows = await tx
+    .select({ userId: userBranchAccess.userId, branch: branches })
+    .from(userBranchAccess)
+    .innerJoin(
+      branches,
+      and(eq(branches.tenantId, userBranchAccess.tenantId), eq(branches.id, userBranchAccess.branchId)),
+    )
+    .where(and(seenBranches(actor), sql`${userBranchAccess.userId} = any(${uuidArray(userIds)}::uuid[])`))
+    .orderBy(branches.name, branches.id);
+  const byUser = new Map<string, BranchRow[]>(userIds.map((id) => [id, []]));
+  for (const { userId, branch } of rows) byUser.get(userId)!.push(branch);
+  return userIds.map((id) => byUser.get(id)!);
+};
+
+/** What a tenant has decided for itself, or under PLATFORM_TENANT the platform; null is the default, like an absent row. */
+export const tenantSettings = pgTable('tenant_settings', {
+  tenantId: uuid('tenant_id').primaryKey(),
+  displayName: text('display_name'),
+  supportUrl: text('support_url'),
+  timeZone: text('time_zone'),
+  locale: text('locale'),
+  failedLoginsPerAccount: integer('failed_logins_per_account'),
+  failedLoginsPerAddress: integer('failed_logins_per_address'),
+  failedLoginsWindowMinutes: integer('failed_logins_window_minutes'),
+  requireVerifiedEmail: boolean('require_verified_email'),
+  maxDays: integer('max_days'),
+  idleDays: integer('idle_days'),
+  updatedAt: timestamptz('updated_at').notNull(),
+});
+
+export type SettingsRow = typeof tenantSettings.$inferSelect;
+
+/** Settings as they are asked for: those of a tenant that has changed none have no row. */
+type TenantSettings = Omit<SettingsRow, 'updatedAt'> & { readonly updatedAt: string | null };
+
+/** What holds where a tenant has decided nothing. */
+const SETTINGS_DEFAULTS = {
+  timeZone: 'UTC',
+  locale: 'en',
+  failedLoginsPerAccount: 5,
+  failedLoginsPerAddress: 20,
+  failedLoginsWindowMinutes: 15,
+  requireVerifiedEmail: false,
+  maxDays: 30,
+  idleDays: 7,
+} as const satisfies Partial<SettingsRow>;
+
+type Decided = typeof SETTINGS_DEFAULTS;
+/** Settings with every default in its place. */
+export type EffectiveSettings = TenantSettings & {
+  readonly [Name in keyof Decided]: NonNullable<SettingsRow[Name]>;
+};
+
+/** The settings of a tenant, defaults included. */
+export async function settingsOf(tx: ReadTx, tenantId: string): Promise<EffectiveSettings> {
+  const [row] = await tx.select().from(tenantSettings).where(eq(tenantSettings.tenantId, tenantId));
+  return effective(tenantId, row);
+}
+
+/** The row of a tenant, if it has one, with every default in its place. */
+export function effective(tenantId: string, row: SettingsRow | null | undefined): EffectiveSettings {
+  const decided = Object.entries(row ?? {}).filter(([, value]) => value !== null);
+  return { ...UNDECIDED, tenantId, ...(Object.fromEntries(decided) as Partial<EffectiveSettings>) };
+}
+
+const UNDECIDED = { displayName: null, supportUrl: null, updatedAt: null, ...SETTINGS_DEFAULTS };
+
+export const SETTINGS = entity<SettingsRow>()({
+  resource: 'SETTINGS',
+  columns: {
+    tenantId: 'OMIT',
+    displayName: 'TRACK',
+    supportUrl: 'TRACK',
+    timeZone: 'TRACK',
+    locale: 'TRACK',
+    failedLoginsPerAccount: 'TRACK',
+    failedLoginsPerAddress: 'TRACK',
+    failedLoginsWindowMinutes: 'TRACK',
+    requireVerifiedEmail: 'TRACK',
+    maxDays: 'TRACK',
+    idleDays: 'TRACK',
+    updatedAt: 'OMIT',
+  },
+  id: (settings) => settings.tenantId,
+  tenantId: (settings) => settings.tenantId,
+  label: () => null,
+});

@@ -1,12 +1,12 @@
-import { and, eq, isNull } from 'drizzle-orm';
+import { eq } from 'drizzle-orm';
 import { z } from 'zod';
 
-import { type Act, confinedTo, type Deed, type Mutations } from '../audit/act.ts';
+import type { Act, Deed, Mutations } from '../audit/act.ts';
 import type { SubscriptionTier } from '../generated/types.ts';
-import { asUuid, idAt, isoOf, microsFrom } from '../platform/ids.ts';
+import { idAt, isoOf, microsFrom } from '../platform/ids.ts';
 import { checkedInput, limit, name, reason, subdomain } from '../platform/input.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
-import { TENANT, type TenantRow, tenants } from './tables.ts';
+import { lockTenant, TENANT, type TenantRow, tenants } from './tables.ts';
 
 const tier = z.enum(['FREE', 'STARTER', 'PROFESSIONAL', 'ENTERPRISE'] satisfies SubscriptionTier[]);
 const creation = z.object({ name, subdomain, tier: tier.nullish().transform((given) => given ?? 'FREE') });
@@ -72,18 +72,8 @@ export const deleteTenant: Deed<'deleteTenant'> = async (act, { id }) => {
   return act.done({ tenant: after }, { of: TENANT, before, after });
 };
 
-/** The tenant, locked until the act ends; a deleted one, like one of others, does not exist. */
 async function tenantToChange<M extends Mutations>(act: Act<M>, id: string): Promise<TenantRow> {
-  const uuid = asUuid(id);
-  const own = confinedTo(act.actor);
-  const [tenant] = uuid
-    ? await act.tx
-        .select()
-        .from(tenants)
-        .where(and(own ? eq(tenants.id, own) : undefined, eq(tenants.id, uuid), isNull(tenants.deletedAt)))
-        .for('update')
-    : [];
-  if (!tenant) throw new Refusal('TENANT_NOT_FOUND');
+  const tenant = await lockTenant(act, id);
   act.about(TENANT, tenant);
   return tenant;
 }

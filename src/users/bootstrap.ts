@@ -1,18 +1,26 @@
 import { and, eq, isNull } from 'drizzle-orm';
+import { z } from 'zod';
 
 import type { PreparedDeed } from '../audit/act.ts';
 import { perform, type Recorder } from '../audit/record.ts';
 import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { Database } from '../platform/db.ts';
 import { idAt, isoOf } from '../platform/ids.ts';
+import { checkedInput, email, name } from '../platform/input.ts';
 import { USER, users } from './tables.ts';
 
-/** The system, as the actor of what happens at a start. */
-const BOOTSTRAP = {
-  actor: { type: 'SYSTEM', system: 'bootstrap' },
-  request: { id: 'bootstrap', transport: 'INTERNAL', ipAddress: null, userAgent: null, forwardedFor: null },
+/** The system, as the actor of what happens at a start, or by a command of whoever runs it. */
+const callerBy = (system: 'bootstrap' | 'command') => ({
+  actor: { type: 'SYSTEM', system } as const,
+  request: {
+    id: system,
+    transport: 'INTERNAL',
+    ipAddress: null,
+    userAgent: null,
+    forwardedFor: null,
+  } as const,
   read: () => Promise.reject(new Error('A bootstrap reads in its transaction.')),
-} as const;
+});
 
 /** Whether there is a super administrator. */
 export async function hasAdministrator(db: Database): Promise<boolean> {
@@ -26,18 +34,28 @@ export async function hasAdministrator(db: Database): Promise<boolean> {
   return administrators.length > 0;
 }
 
-/** Makes the first super administrator, on record. Not to be called when there is one. */
-export async function createFirstAdministrator(
-  recorder: Recorder,
-  { email, password }: { readonly email: string; readonly password: string },
-): Promise<void> {
-  const input = { email, fullName: 'Administrator', role: 'SUPER_ADMIN' } as const;
-  await perform(recorder, BOOTSTRAP, 'createUser', firstAdministrator(password), input, {});
+export interface NewAdministrator {
+  readonly email: string;
+  readonly password: string;
+  readonly fullName?: string | undefined;
+  readonly by: 'bootstrap' | 'command';
 }
 
-function firstAdministrator(password: string): PreparedDeed<'createUser'> {
+/** Makes a super administrator, on record. Throws a Refusal, EMAIL_TAKEN where there is one with that e-mail. */
+export async function createAdministrator(
+  recorder: Recorder,
+  { email, password, fullName = 'Administrator', by }: NewAdministrator,
+): Promise<void> {
+  const input = { email, fullName, role: 'SUPER_ADMIN' } as const;
+  await perform(recorder, callerBy(by), 'createUser', administrator(password), input, {});
+}
+
+const creation = z.object({ email, fullName: name });
+
+function administrator(password: string): PreparedDeed<'createUser'> {
   return {
-    async prepare({ services }, { email, fullName, role }) {
+    async prepare({ services }, { role, ...input }) {
+      const checked = checkedInput(creation, input);
       const passwordHash = await services.passwords.hash(password);
       return async (act) => {
         const now = isoOf(act.now);
@@ -46,8 +64,7 @@ function firstAdministrator(password: string): PreparedDeed<'createUser'> {
           .values({
             tenantId: PLATFORM_TENANT,
             id: idAt(services.clock.now()),
-            email,
-            fullName,
+            ...checked,
             role,
             status: 'ACTIVE',
             passwordHash,

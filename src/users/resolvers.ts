@@ -6,9 +6,21 @@ import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { QueryResolvers, User, UserConnectionResolvers, UserResolvers } from '../generated/types.ts';
 import { asUuid } from '../platform/ids.ts';
 import { connection } from '../platform/page.ts';
-import { tenantById } from '../tenants/tables.ts';
-import { living, userById, type UserRow, users } from './tables.ts';
-import { activateUser, changeUserRole, createUser, deactivateUser, deleteUser, updateUser } from './users.ts';
+import { branchesOfUser, tenantById } from '../tenants/tables.ts';
+import { setUserBranches } from './access.ts';
+import { inviteUser } from './invitation.ts';
+import { seenUsers, userById, type UserRow, users } from './tables.ts';
+import {
+  activateUser,
+  changeUserRole,
+  createUser,
+  deactivateUser,
+  deleteUser,
+  revokeUserSessions,
+  startPasswordReset,
+  unlockAccount,
+  updateUser,
+} from './users.ts';
 
 export const deeds = {
   createUser,
@@ -17,6 +29,11 @@ export const deeds = {
   activateUser,
   deactivateUser,
   deleteUser,
+  inviteUser,
+  setUserBranches,
+  startPasswordReset,
+  revokeUserSessions,
+  unlockAccount,
 } satisfies Partial<Deeds>;
 
 export const queries = {
@@ -24,31 +41,15 @@ export const queries = {
 
   users: (_root, { tenantId, role, status, ...page }, context) => {
     const { actor } = context;
-    const own = confinedTo(actor);
     const wanted = and(
-      living,
-      own ? eq(users.tenantId, own) : undefined,
-      actor.type === 'USER' && !seesOthers(context) ? eq(users.id, actor.id) : undefined,
+      seenUsers(actor),
       typeof tenantId === 'string' ? ofTenant(tenantId) : undefined,
       role ? eq(users.role, role) : undefined,
       status ? eq(users.status, status) : undefined,
     );
-    return pageOfTable(
-      context,
-      users,
-      wanted,
-      {
-        kind: 'users',
-        binding: [
-          own,
-          seesOthers(context) ? null : actor.type === 'USER' && actor.id,
-          tenantId,
-          role,
-          status,
-        ],
-      },
-      page,
-    );
+    const reader = actor.type === 'USER' && [confinedTo(actor), actor.scopes.has('USERS_READ') || actor.id];
+    const binding = [reader, tenantId, role, status];
+    return pageOfTable(context, users, wanted, { kind: 'users', binding }, page);
   },
 } satisfies Partial<QueryResolvers>;
 
@@ -58,19 +59,16 @@ function ofTenant(id: string): SQL {
   return uuid === undefined ? sql`false` : eq(users.tenantId, uuid);
 }
 
-/** A user the caller may see: itself, or with USERS_READ those of its tenancy. */
+/** A user the caller may see. */
 export async function visibleUser(context: Context, id: string): Promise<UserRow | null> {
   const uuid = asUuid(id);
-  const self = context.actor.type === 'USER' && context.actor.id === uuid;
-  return uuid !== undefined && (self || seesOthers(context)) ? await context.load(userById, uuid) : null;
-}
-
-function seesOthers({ actor }: Context): boolean {
-  return actor.type === 'USER' && actor.scopes.has('USERS_READ');
+  return uuid === undefined ? null : await context.load(userById, uuid);
 }
 
 export const types = {
   User: {
+    emailVerified: (user) => user.emailVerifiedAt !== null,
+    branches: (user, _args, context) => context.load(branchesOfUser, user.id),
     tenantId: (user) => (user.tenantId === PLATFORM_TENANT ? null : user.tenantId),
     tenant: (user, _args, context) =>
       user.tenantId === PLATFORM_TENANT ? null : context.load(tenantById, user.tenantId),

@@ -1,12 +1,12 @@
-import { and, eq, type SQL, sql } from 'drizzle-orm';
+import { and, eq, or, type SQL, sql } from 'drizzle-orm';
 import { check, index, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
 
-import { type Batch, confinedTo } from '../audit/act.ts';
+import { type Actor, type Batch, confinedTo } from '../audit/act.ts';
 import { entity } from '../audit/entity.ts';
 import type { Role, UserStatus } from '../generated/types.ts';
 import { timestamptz, uuidArray } from '../platform/columns.ts';
 import type { Page } from '../platform/page.ts';
-import { tenants } from '../tenants/tables.ts';
+import { tenants, userBranchAccess } from '../tenants/tables.ts';
 
 export const users = pgTable(
   'users',
@@ -14,6 +14,8 @@ export const users = pgTable(
     tenantId: uuid('tenant_id').notNull(),
     id: uuid('id').notNull(),
     email: text('email').notNull(),
+    /** When the user proved that the e-mail is theirs. */
+    emailVerifiedAt: timestamptz('email_verified_at'),
     fullName: text('full_name').notNull(),
     phone: text('phone'),
     role: text('role').$type<Role>().notNull(),
@@ -34,7 +36,7 @@ export const users = pgTable(
     index('users_id').on(table.id),
     index('users_email').on(table.email),
     check('users_role', sql`role in ('SUPER_ADMIN', 'TENANT_ADMIN', 'BRANCH_MANAGER', 'AUDITOR', 'MEMBER')`),
-    check('users_status', sql`status in ('ACTIVE', 'INACTIVE')`),
+    check('users_status', sql`status in ('ACTIVE', 'INACTIVE', 'INVITED')`),
     check(
       'users_platform',
       sql`(role = 'SUPER_ADMIN') = (tenant_id = '00000000-0000-0000-0000-000000000000')`,
@@ -52,6 +54,7 @@ export const USER = entity<UserRow>()({
     tenantId: 'OMIT',
     id: 'OMIT',
     email: 'PII',
+    emailVerifiedAt: 'TRACK',
     fullName: 'PII',
     phone: 'PII',
     role: 'TRACK',
@@ -73,21 +76,32 @@ export const USER = entity<UserRow>()({
 export const living: SQL = sql`(${users.deletedAt} is null and not exists (
   select from ${tenants} where ${tenants.id} = ${users.tenantId} and ${tenants.deletedAt} is not null))`;
 
+/**
+ * The users an actor may see: with USERS_READ those of its tenancy, as a branch manager those who share a branch with it, and
+ * itself.
+ */
+export function seenUsers(actor: Actor): SQL | undefined {
+  const own = confinedTo(actor);
+  const inTenancy = and(living, own ? eq(users.tenantId, own) : undefined);
+  if (actor.type !== 'USER' || actor.scopes.has('USERS_READ')) return inTenancy;
+  const self = eq(users.id, actor.id);
+  return and(inTenancy, actor.role === 'BRANCH_MANAGER' ? or(self, sharingBranchWith(actor.id)) : self);
+}
+
+function sharingBranchWith(userId: string): SQL {
+  const { tenantId, userId: whose, branchId } = userBranchAccess;
+  return sql`(${users.tenantId}, ${users.id}) in (
+    select theirs.tenant_id, theirs.user_id from ${userBranchAccess} as theirs
+    join ${userBranchAccess} on ${tenantId} = theirs.tenant_id and ${branchId} = theirs.branch_id
+    where ${whose} = ${userId})`;
+}
+
 /** Users by id, as far as the asker may see them; deleted ones are not. */
 export const userById: Batch<string, UserRow | null> = async ({ tx, actor }, ids) => {
-  const own = confinedTo(actor);
   const rows = await tx
     .select()
     .from(users)
-    .where(
-      and(
-        own ? eq(users.tenantId, own) : undefined,
-        // Who does not see users sees itself, also by way of a record.
-        actor.type === 'USER' && !actor.scopes.has('USERS_READ') ? eq(users.id, actor.id) : undefined,
-        sql`${users.id} = any(${uuidArray(ids)}::uuid[])`,
-        living,
-      ),
-    );
+    .where(and(seenUsers(actor), sql`${users.id} = any(${uuidArray(ids)}::uuid[])`));
   const byId = new Map(rows.map((row) => [row.id, row]));
   return ids.map((id) => byId.get(id) ?? null);
 };

@@ -3,15 +3,16 @@ import { z } from 'zod';
 
 import { type Act, confinedTo, type Deed, type Mutations, type UserActor } from '../audit/act.ts';
 import { PLATFORM_TENANT } from '../audit/tables.ts';
-import { passwordLink, revokeSessions } from '../auth/tables.ts';
+import { endLinks, mailedLink, revokeSessions, SESSION, sendVerification } from '../auth/tables.ts';
 import type { Role } from '../generated/types.ts';
 import { asUuid, idAt, isoOf } from '../platform/ids.ts';
 import { checkedInput, email, line, name, reason } from '../platform/input.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
-import { tenants } from '../tenants/tables.ts';
+import { lockTenant, type TenantRow } from '../tenants/tables.ts';
 import { living, USER, type UserRow, users } from './tables.ts';
 
-const WEEK_MICROS = 7n * 86_400_000_000n;
+const DAY_MICROS = 86_400_000_000n;
+const WEEK_MICROS = 7n * DAY_MICROS;
 const ADMIN_ROLES = ['SUPER_ADMIN', 'TENANT_ADMIN'] as const satisfies Role[];
 
 const phone = line(40).nullish();
@@ -21,7 +22,7 @@ const deactivation = z.object({ reason });
 
 export const createUser: Deed<'createUser'> = async (act, input) => {
   const checked = checkedInput(creation, input);
-  const tenantId = await tenantForNewUser(act, input.tenantId ?? undefined, input.role);
+  const tenantId = await tenantForNewUser(act, input.tenantId, input.role);
   const now = isoOf(act.now);
   const [user] = await act.tx
     .insert(users)
@@ -35,45 +36,40 @@ export const createUser: Deed<'createUser'> = async (act, input) => {
       updatedAt: now,
     })
     .returning();
-  const link = await passwordLink(act, user!, WEEK_MICROS);
+  const link = await mailedLink(act, user!, 'PASSWORD_RESET', WEEK_MICROS);
   act.afterwards(() => act.services.mailer.send(welcomeMail(user!, link)));
   return act.done({ user: user! }, { of: USER, after: user! });
 };
 
-/** Where the new user belongs; its row is locked, so that two at once do not both take the last place. */
+/** Where a new user belongs; its row is locked, so that two at once do not both take the last place. */
 async function tenantForNewUser(
   act: Act<'createUser'>,
-  given: string | undefined,
+  given: string | null | undefined,
   role: Role,
 ): Promise<string> {
-  const own = confinedTo(act.actor);
   if (role === 'SUPER_ADMIN') {
-    if (own !== undefined) throw new Refusal('ROLE_NOT_GRANTABLE');
+    if (confinedTo(act.actor) !== undefined) throw new Refusal('ROLE_NOT_GRANTABLE');
     refuseUnlessEmpty(
-      given === undefined ? {} : { tenantId: 'must be absent: a super administrator belongs to no tenant' },
+      given ? { tenantId: 'must be absent: a super administrator belongs to no tenant' } : {},
     );
     return PLATFORM_TENANT;
   }
-  refuseUnlessEmpty(
-    own === undefined && given === undefined ? { tenantId: 'must name the tenant of the user' } : {},
-  );
-  const wanted = asUuid(given ?? own!);
-  const [tenant] = wanted
-    ? await act.tx
-        .select()
-        .from(tenants)
-        .where(and(eq(tenants.id, wanted), own ? eq(tenants.id, own) : undefined, isNull(tenants.deletedAt)))
-        .for('update')
-    : [];
-  if (!tenant) throw new Refusal('TENANT_NOT_FOUND');
-  if (tenant.maxUsers !== null) {
-    const [living] = await act.tx
-      .select({ value: count() })
-      .from(users)
-      .where(and(eq(users.tenantId, tenant.id), isNull(users.deletedAt)));
-    if (living!.value >= tenant.maxUsers) throw new Refusal('USER_LIMIT_REACHED');
-  }
+  const tenant = await lockTenant(act, given);
+  await assertPlaceIn(act, tenant);
   return tenant.id;
+}
+
+/** Refuses when the subscription of the tenant, which is locked, allows no further user. */
+export async function assertPlaceIn<M extends Mutations>(
+  act: Act<M>,
+  { id, maxUsers }: TenantRow,
+): Promise<void> {
+  if (maxUsers === null) return;
+  const [living] = await act.tx
+    .select({ value: count() })
+    .from(users)
+    .where(and(eq(users.tenantId, id), isNull(users.deletedAt)));
+  if (living!.value >= maxUsers) throw new Refusal('USER_LIMIT_REACHED');
 }
 
 function welcomeMail(user: UserRow, link: string) {
@@ -93,7 +89,14 @@ export const updateUser: Deed<'updateUser'> = async (act, input) => {
   // Before the row is looked up: who may not change others learns nothing of them, and locks nothing.
   if (asUuid(input.id) !== actor.id && !actor.scopes.has('USERS_WRITE')) throw new Refusal('SCOPE_MISSING');
   const before = await userToChange(act, input.id);
-  const after = await change(act, before, checkedInput(profile, input));
+  const changes = checkedInput(profile, input);
+  const moved = changes.email !== undefined && changes.email !== before.email;
+  const after = await change(act, before, moved ? { ...changes, emailVerifiedAt: null } : changes);
+  if (moved && after.status === 'ACTIVE') {
+    // A link that was mailed to the old address must not speak for the new one.
+    await endLinks(act, after, 'PASSWORD_RESET');
+    await sendVerification(act, after);
+  }
   return act.done({ user: after }, { of: USER, before, after });
 };
 
@@ -111,6 +114,7 @@ export const changeUserRole: Deed<'changeUserRole'> = async (act, { id, role }) 
 export const activateUser: Deed<'activateUser'> = async (act, { id }) => {
   const before = await userToChange(act, id);
   if (before.status === 'ACTIVE') throw new Refusal('STATE_UNCHANGED');
+  if (before.status === 'INVITED') throw new Refusal('INVITATION_PENDING');
   const after = await change(act, before, { status: 'ACTIVE', statusReason: null });
   return act.done({ user: after }, { of: USER, before, after });
 };
@@ -135,8 +139,46 @@ export const deleteUser: Deed<'deleteUser'> = async (act, { id }) => {
   return act.done({ user: after }, { of: USER, before, after });
 };
 
+export const startPasswordReset: Deed<'startPasswordReset'> = async (act, { id }) => {
+  const user = await userToChange(act, id);
+  if (user.status === 'INVITED') throw new Refusal('INVITATION_PENDING');
+  if (user.status !== 'ACTIVE') throw new Refusal('USER_INACTIVE');
+  const link = await mailedLink(act, user, 'PASSWORD_RESET', DAY_MICROS);
+  act.afterwards(() => act.services.mailer.send(resetMail(user, link)));
+  return act.done({ user }, { of: USER, before: user, after: user });
+};
+
+function resetMail(user: UserRow, link: string) {
+  return {
+    to: user.email,
+    subject: 'Set a new password',
+    text: [
+      `Hello ${user.fullName},`,
+      'an administrator asks you to set a new password. This link sets it, once, within a day:',
+      link,
+    ].join('\n\n'),
+  };
+}
+
+export const revokeUserSessions: Deed<'revokeUserSessions'> = async (act, { id }) => {
+  const user = await userToChange(act, id);
+  const sessionIds = await revokeSessions(act, user, 'REVOKED');
+  return act.done(
+    { user, count: sessionIds.length },
+    { of: SESSION, details: { userId: user.id, sessionIds } },
+  );
+};
+
+export const unlockAccount: Deed<'unlockAccount'> = async (act, { id }) => {
+  const user = await userToChange(act, id);
+  const { throttle, vault } = act.services;
+  const account = vault.emailHmac(user.email).toString('base64url');
+  act.afterwards(() => throttle.unlock({ tenantId: user.tenantId, account }));
+  return act.done({ user }, { of: USER, before: user, after: user });
+};
+
 /** The user, locked until the act ends; a deleted one, like one of another tenant, does not exist. */
-async function userToChange<M extends Mutations>(act: Act<M>, id: string): Promise<UserRow> {
+export async function userToChange<M extends Mutations>(act: Act<M>, id: string): Promise<UserRow> {
   const uuid = asUuid(id);
   const own = confinedTo(act.actor);
   const [user] = uuid
