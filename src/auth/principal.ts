@@ -3,7 +3,7 @@ import { and, eq } from 'drizzle-orm';
 import type { Actor, Services } from '../audit/act.ts';
 import type { Database } from '../platform/db.ts';
 import { isoOf } from '../platform/ids.ts';
-import { tenants } from '../tenants/tables.ts';
+import { effective, tenants, tenantSettings } from '../tenants/tables.ts';
 import { users } from '../users/tables.ts';
 import { userActor, whyShutOut } from './sessions.ts';
 import { sessions } from './tables.ts';
@@ -18,17 +18,20 @@ export async function actorOf(db: Database, services: Services, token: string | 
   if (!claims.ok) return { type: 'ANONYMOUS', because: claims.reason };
   const [found] = await db.withReadTx('PLATFORM', (tx) =>
     tx
-      .select({ session: sessions, user: users, tenant: tenants })
+      .select({ session: sessions, user: users, tenant: tenants, settings: tenantSettings })
       .from(sessions)
       .innerJoin(users, and(eq(users.tenantId, sessions.tenantId), eq(users.id, sessions.userId)))
       .leftJoin(tenants, eq(tenants.id, sessions.tenantId))
+      .leftJoin(tenantSettings, eq(tenantSettings.tenantId, sessions.tenantId))
       .where(eq(sessions.id, claims.sessionId)),
   );
   if (!found || found.user.id !== claims.userId) return { type: 'ANONYMOUS', because: 'TOKEN_INVALID' };
-  const { session, user, tenant } = found;
+  const { session, user, tenant, settings } = found;
   if (session.revokedAt !== null || session.expiresAt <= isoOf(services.clock.now())) {
     return { type: 'ANONYMOUS', because: 'SESSION_REVOKED' };
   }
   const because = whyShutOut(user, tenant);
-  return because ? { type: 'ANONYMOUS', because } : userActor(user, session.id);
+  return because
+    ? { type: 'ANONYMOUS', because }
+    : userActor(user, session.id, effective(user.tenantId, settings));
 }

@@ -6,6 +6,7 @@ import { checkedInput, email, name, subdomain } from '../platform/input.ts';
 import { TENANT, tenants } from '../tenants/tables.ts';
 import { USER, users } from '../users/tables.ts';
 import { beginSession } from './sessions.ts';
+import { sendVerification } from './tables.ts';
 
 const registration = z.object({ tenantName: name, subdomain, email, fullName: name });
 
@@ -43,6 +44,7 @@ export const register: PreparedDeed<'register'> = {
           updatedAt: now,
         })
         .returning();
+      await sendVerification(act, user!);
       const payload = await beginSession(act, user!);
       return act.done(
         payload,

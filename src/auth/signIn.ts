@@ -5,10 +5,11 @@ import { tokenHash } from '../platform/crypto.ts';
 import { isoOf } from '../platform/ids.ts';
 import { normalizedEmail } from '../platform/input.ts';
 import { Refusal } from '../platform/refusal.ts';
-import { tenants } from '../tenants/tables.ts';
+import { settingsOf, tenants } from '../tenants/tables.ts';
 import { living, USER, type UserRow, users } from '../users/tables.ts';
 import { beginSession, issueTokens, whyShutOut } from './sessions.ts';
 import { refreshTokens, SESSION, sessions } from './tables.ts';
+import { provesPassword } from './throttle.ts';
 
 export const login: PreparedDeed<'login'> = {
   async prepare(preparation, { email, password, tenant: subdomain }) {
@@ -20,13 +21,11 @@ export const login: PreparedDeed<'login'> = {
     const account = meantBy(accounts);
     if (account) preparation.about(USER, account.user);
 
-    const proven = await services.passwords.verify(password, account?.user.passwordHash ?? null);
+    const proven = await provesPassword(preparation, { email, password }, account?.user);
     if (!account || !proven) throw new Refusal('INVALID_CREDENTIALS');
-    const shutOut = whyShutOut(account.user, account.tenant);
-    if (shutOut) throw new Refusal(shutOut);
     const { passwordHash } = account.user;
     const rehashed = services.passwords.needsRehash(passwordHash!)
-      ? await services.passwords.hash(password)
+      ? await services.passwords.rehash(password)
       : passwordHash;
 
     return async (act) => {
@@ -37,6 +36,8 @@ export const login: PreparedDeed<'login'> = {
         .for('update');
       // The password may have changed while it was being checked.
       if (before?.passwordHash !== passwordHash) throw new Refusal('INVALID_CREDENTIALS');
+      const shutOut = whyShutOut(before, account.tenant);
+      if (shutOut) throw new Refusal(shutOut);
       const [after] = await act.tx
         .update(users)
         .set({ lastLoginAt: isoOf(act.now), passwordHash: rehashed })
@@ -133,6 +134,8 @@ export const refreshToken: Deed<'refreshToken'> = async (act, input) => {
     .update(refreshTokens)
     .set({ usedAt: now })
     .where(and(eq(refreshTokens.tenantId, token.tenantId), eq(refreshTokens.hash, hash)));
-  const payload = await issueTokens(act, owner!.user, session!);
+  await act.tx.update(sessions).set({ lastUsedAt: now }).where(here);
+  const settings = await settingsOf(act.tx, session!.tenantId);
+  const payload = await issueTokens(act, owner!.user, session!, settings);
   return act.done(payload, { action: 'TOKEN_REFRESHED', of: SESSION, before: session, after: session });
 };

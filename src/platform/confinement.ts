@@ -1,6 +1,6 @@
-import { sql } from 'drizzle-orm';
+import { type SQL, sql } from 'drizzle-orm';
 
-import type { Database } from './db.ts';
+import type { Database, ReadTx } from './db.ts';
 import { SettingsError } from './settings.ts';
 
 /** Minor releases before these have faults that this storage would meet. */
@@ -21,13 +21,31 @@ interface Facts extends Record<string, unknown> {
  * role with BYPASSRLS, and in production the owner of the tables. Membership counts: SET ROLE is one statement.
  */
 export async function assertConfined(db: Database, { production }: { production: boolean }): Promise<void> {
-  const [facts] = await db.withReadTx('PLATFORM', (tx) =>
-    tx.execute<Facts>(sql`
-      select current_setting('server_version_num')::int as version, session_user as login,
-        bool_or(rolsuper or rolbypassrls) as unbound,
-        bool_or(oid = (select relowner from pg_class where pg_class.oid = 'audit_logs'::regclass)) as owner
-      from pg_roles where rolname = current_user or pg_has_role(session_user, oid, 'member')`),
+  await db.withReadTx('PLATFORM', (tx) =>
+    assertBound(tx, production, sql`session_user`, sql`rolname = current_user or `),
   );
+}
+
+/** As far as it can be known before there is a table: the same of that login, asked by whoever migrates. */
+export async function assertConfinable(
+  db: Pick<ReadTx, 'execute'>,
+  login: string,
+  { production }: { production: boolean },
+): Promise<void> {
+  await assertBound(db, production, sql`${login}::name`);
+}
+
+async function assertBound(
+  db: Pick<ReadTx, 'execute'>,
+  production: boolean,
+  login: SQL,
+  orIs: SQL = sql``,
+): Promise<void> {
+  const [facts] = await db.execute<Facts>(sql`
+    select current_setting('server_version_num')::int as version, ${login} as login,
+      bool_or(rolsuper or rolbypassrls) as unbound,
+      bool_or(oid = (select relowner from pg_class where pg_class.oid = to_regclass('audit_logs'))) as owner
+    from pg_roles where ${orIs}pg_has_role(${login}, oid, 'member')`);
   const fault = faultOf(facts!, production);
   if (fault) throw new SettingsError(`DATABASE_URL must ${fault}`);
 }

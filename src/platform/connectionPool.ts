@@ -11,8 +11,16 @@ export interface ConnectionPool {
   release(connection: Connection): void;
   /** Cuts the idle connections that have not been used since that time (of `performance.now()`): they may be as dead as another one. */
   distrustIdle(since: number): void;
+  usage(): PoolUsage;
   /** Refuses new users, gives those there are two seconds, then cuts them. Repeated calls are one. */
   stop(): Promise<void>;
+}
+
+/** How many connections are open, how many of them in use, and how many callers wait for one. */
+export interface PoolUsage {
+  readonly open: number;
+  readonly busy: number;
+  readonly waiting: number;
 }
 
 interface PoolOptions {
@@ -81,6 +89,12 @@ export function openPool({ max, open }: PoolOptions): ConnectionPool {
     distrustIdle(since) {
       for (const [connection, usedAt] of idle) if (usedAt < since) connection.destroy();
     },
+
+    usage: () => ({
+      open: retirements.size,
+      busy: retirements.size - idle.size,
+      waiting: waiters.length,
+    }),
 
     stop: () => (stopping ??= stop()),
   };

@@ -10,13 +10,20 @@
 import { sql } from 'drizzle-orm';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { openPool } from './connectionPool.ts';
+import { openPool, type PoolUsage } from './connectionPool.ts';
 import { openConnection } from './connections.ts';
 import { TransactionLost, withoutParameters } from './databaseErrors.ts';
 import { openNotifications } from './notifications.ts';
+import { spannedWithin } from './tracing.ts';
 import { beginTransaction, type Tx } from './transactions.ts';
 
-export { DatabaseError, isUnstorableText, postgresErrorOf, TransactionLost } from './databaseErrors.ts';
+export {
+  DatabaseError,
+  isUnstorableText,
+  postgresErrorOf,
+  TransactionLost,
+  withoutParameters,
+} from './databaseErrors.ts';
 export type { Tx } from './transactions.ts';
 
 /** Whose rows a transaction may touch: one tenant's, or all (`app.tenant` and `app.scope` in the policies). */
@@ -57,6 +64,8 @@ export interface Database {
     onNotify: (payload: string) => void,
     onListening: () => void,
   ): Promise<() => Promise<void>>;
+  /** How its connections are used just now, but for the one that listens. */
+  usage(): PoolUsage;
   /** Refuses new work, lets running transactions end for two seconds, cuts the rest. Leaves no handle open. */
   stop(): Promise<void>;
 }
@@ -85,6 +94,9 @@ const SERVER_GRACE_MS = 1_000;
 const SETTLE_MS = 800;
 const POLL_MS = 10;
 const POLL_MS_MAX = 100;
+/** What spans say of a transaction, in the words of OpenTelemetry's conventions where it has any. */
+const READ_ONLY = { 'db.system.name': 'postgresql', 'custos.transaction': 'read only' };
+const READ_WRITE = { ...READ_ONLY, 'custos.transaction': 'read write' };
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** Opens the door. Connects when first used. */
@@ -139,6 +151,26 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  async function write<T>(
+    tenancy: Tenancy,
+    work: (tx: Tx) => Promise<T>,
+    { deadlineMs: limitMs = deadlineMs, committed }: TxOptions = {},
+  ): Promise<T> {
+    const until = performance.now() + limitMs + SETTLE_MS;
+    const transaction = await begin('read committed read write', tenancy, limitMs);
+    let result;
+    try {
+      result = await transaction.run(work);
+    } catch (error) {
+      await transaction.rollback();
+      throw withoutParameters(error);
+    }
+    if (await transaction.commit()) return result;
+    const happened = await settle(tenancy, transaction.pid, until, committed);
+    if (happened) return result;
+    throw new TransactionLost(happened === undefined ? 'COMMIT_UNKNOWN' : 'TX_LOST');
+  }
+
   /** Whether a commit happened whose answer was lost; undefined when that cannot be found out in time. */
   async function settle(tenancy: Tenancy, pid: number, until: number, committed: TxOptions['committed']) {
     if (!committed) return undefined;
@@ -156,23 +188,12 @@ export function openDatabase(options: DatabaseOptions): Database {
   }
 
   return {
-    async withTx(tenancy, work, { deadlineMs: limitMs = deadlineMs, committed } = {}) {
-      const until = performance.now() + limitMs + SETTLE_MS;
-      const transaction = await begin('read committed read write', tenancy, limitMs);
-      let result;
-      try {
-        result = await transaction.run(work);
-      } catch (error) {
-        await transaction.rollback();
-        throw withoutParameters(error);
-      }
-      if (await transaction.commit()) return result;
-      const happened = await settle(tenancy, transaction.pid, until, committed);
-      if (happened) return result;
-      throw new TransactionLost(happened === undefined ? 'COMMIT_UNKNOWN' : 'TX_LOST');
-    },
-    withReadTx: (tenancy, work, { deadlineMs: limitMs = deadlineMs } = {}) => read(tenancy, work, limitMs),
+    withTx: (tenancy, work, tuning) =>
+      spannedWithin('transaction', READ_WRITE, () => write(tenancy, work, tuning)),
+    withReadTx: (tenancy, work, { deadlineMs: limitMs = deadlineMs } = {}) =>
+      spannedWithin('transaction', READ_ONLY, () => read(tenancy, work, limitMs)),
     listen: (channel, onNotify, onListening) => notifications.listen(channel, onNotify, onListening),
+    usage: () => pool.usage(),
     async stop() {
       await Promise.all([pool.stop(), notifications.stop()]);
     },

@@ -2,7 +2,8 @@ import { asUuid, microsOf } from './ids.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Refusal } from './refusal.ts';
 
-const PAGE_DEFAULT = 50;
+/** How many rows a page holds unless it is said. */
+export const PAGE_DEFAULT = 50;
 const PAGE_MAX = 500;
 
 /** What a client says of a page (the Relay cursor connection specification). */

@@ -6,6 +6,7 @@ import { z } from 'zod';
 /** Everything the environment decides, read once at the start. An empty variable counts as unset. */
 export type Settings = { readonly [Name in keyof typeof TABLE]: Value<(typeof TABLE)[Name]> } & {
   readonly demo: boolean;
+  readonly introspection: 'PUBLIC' | 'SIGNED_IN' | 'OFF';
 };
 
 /** Thrown for a wrong environment. The message is one line which names each faulty variable and what it must be. */
@@ -42,6 +43,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     ...settings,
     databaseAdminUrl: settings.databaseAdminUrl ?? settings.databaseUrl,
     demo: settings.demo ?? (settings.databaseUrl === undefined && !production),
+    introspection: settings.introspection ?? (production ? 'SIGNED_IN' : 'PUBLIC'),
   };
 }
 
@@ -262,6 +264,26 @@ const TABLE = {
     must: 'one of fatal, error, warn, info, debug, trace, silent',
     schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
     fallback: 'info' as const,
+  }),
+  introspection: row({
+    variable: 'INTROSPECTION',
+    default: '`public`; `signed-in` in production',
+    meaning:
+      'who may see the schema through the API, and gets suggestions in errors: `public`, `signed-in` or `off`',
+    must: 'public, signed-in or off',
+    schema: z
+      .enum(['public', 'signed-in', 'off'])
+      .transform((value) => ({ public: 'PUBLIC', 'signed-in': 'SIGNED_IN', off: 'OFF' } as const)[value]),
+    fallback: undefined,
+  }),
+  metricsToken: row({
+    variable: 'METRICS_TOKEN',
+    default: 'none: this machine only',
+    meaning: 'who sends it as a bearer token may read `/metrics`',
+    must: 'a secret of 32 to 256 characters (openssl rand -hex 32)',
+    schema: text.regex(/^[\x21-\x7e]{32,256}$/),
+    fallback: undefined,
+    secret: true,
   }),
   passwordCost: row({
     variable: 'PASSWORD_COST',

@@ -103,14 +103,12 @@ export function openTokens({ privateKey, previousKeys = [], issuer, audience, no
   /** Throws or answers INVALID for every token that was never ours. */
   function verify(token: string): TokenBearer | TokenProblem {
     if (typeof token !== 'string' || token.length > TOKEN_CHARS_MAX || !isCanonical(token)) return INVALID;
-    const header = Header.parse(
-      JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString()),
-    );
-    const key = keys.get(header.kid);
+    const [header = '', payload = ''] = token.split('.');
+    const key = keys.get(Header.parse(exactJson(header)).kid);
     if (!key) return INVALID;
     // Only the signature is left to the library: by default it takes a token without exp, or one that never expires.
-    const payload = jwt.verify(token, key, { algorithms: ['ES256'], ignoreExpiration: true });
-    const { sub, sid, iat, exp } = Claims.parse(payload);
+    jwt.verify(token, key, { algorithms: ['ES256'], ignoreExpiration: true });
+    const { sub, sid, iat, exp } = Claims.parse(exactJson(payload));
     const seconds = nowSeconds();
     if (iat > seconds + SKEW_SECONDS || exp <= iat || exp - iat > ACCESS_TOKEN_SECONDS) return INVALID;
     if (exp <= seconds) return EXPIRED;
@@ -142,6 +140,15 @@ function isCanonical(token: string): boolean {
     parts.length === 3 &&
     parts.every((part) => part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part)
   );
+}
+
+/** The JSON of a part, as we write it: a key that stands there twice means one thing to us and another to somebody else. */
+function exactJson(part: string): unknown {
+  const text = Buffer.from(part, 'base64url').toString();
+  const value: unknown = JSON.parse(text);
+  if (JSON.stringify(value) !== text)
+    throw new SyntaxError('The JSON of a token is not as JSON.stringify writes it.');
+  return value;
 }
 
 /** The public half, named by its RFC 7638 thumbprint, so that every process gives a key the same name. */
