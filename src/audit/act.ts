@@ -18,9 +18,11 @@ import type { ReadTx, Tx } from '../platform/db.ts';
 import type { Clock } from '../platform/ids.ts';
 import type { Mailer } from '../platform/mail.ts';
 import type { Passwords } from '../platform/passwords.ts';
+import type { Throttle } from '../platform/throttle.ts';
 import type { Tokens } from '../platform/tokens.ts';
 import type { Entity } from './entity.ts';
 import type { Condition } from './filter.ts';
+import type { HeldBack } from './heldBack.ts';
 import type { PersonalVault } from './personal.ts';
 import type { AuditLogRow } from './tables.ts';
 
@@ -32,6 +34,8 @@ export interface Services {
   readonly tokens: Tokens;
   readonly mailer: Mailer;
   readonly vault: PersonalVault;
+  readonly throttle: Throttle;
+  readonly heldBack: HeldBack;
   /** Where users reach this server, without a trailing slash: links in mails begin with it. */
   readonly publicUrl: string;
 }
@@ -56,6 +60,8 @@ export interface UserActor {
   readonly name: string;
   readonly sessionId: string;
   readonly scopes: ReadonlySet<Permission>;
+  /** Why the role's other scopes are withheld for now. */
+  readonly withheld?: ErrorReason;
 }
 
 /** Nobody, or somebody whose credentials did not hold: then `because` says why. */
@@ -85,8 +91,12 @@ export interface Scope extends Asking {
   readonly tx: ReadTx;
 }
 
+/** No tenant has this id: what nobody in particular sees. */
+const NO_TENANT = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
 /** The tenant an actor is confined to; undefined for those who see all. To be named in every query besides what row-level security does: the planner needs it. */
 export function confinedTo(actor: Actor): string | undefined {
+  if (actor.type === 'ANONYMOUS') return NO_TENANT;
   return actor.type === 'USER' && actor.role !== 'SUPER_ADMIN' ? actor.tenantId : undefined;
 }
 
@@ -104,8 +114,14 @@ export interface Context {
   read<T>(query: (scope: Scope) => Promise<T>): Promise<T>;
   /** Looks a key up together with the others that are asked for at the same time. */
   load<Key, Value>(batch: Batch<Key, Value>, key: Key): Promise<Value>;
-  /** The log from now on, or after a cursor, as long as the actor may see it; see feed/follow.ts. */
-  follow(condition: Condition, after: string | null | undefined): AsyncIterableIterator<LiveStep>;
+  /**
+   * The log from now on, or after a cursor, as long as the actor may see it; see feed/follow.ts. The condition is asked for
+   * again whenever the actor's rights may have changed: the stream ends when it is another one.
+   */
+  follow(
+    conditionNow: () => Promise<Condition>,
+    after: string | null | undefined,
+  ): Promise<AsyncIterableIterator<LiveStep>>;
   /** Carries out a deed on record, as the caller or as nobody in particular; see audit/record.ts. */
   perform<M extends Mutations>(
     mutation: M,

@@ -19,14 +19,18 @@ const LEAST_SEVERITY = {
   error: SEVERITIES.indexOf('ERROR'),
 };
 
-/** What the records of one call have in common. */
-export interface Call {
+/** Where a record comes from. */
+export interface Occasion {
   readonly services: Services;
-  readonly mutation: Mutations;
   readonly operationId: string;
-  readonly actor: Actor;
   readonly request: RequestFacts;
   readonly field: FieldFacts;
+}
+
+/** What the records of one call have in common. */
+export interface Call extends Occasion {
+  readonly mutation: Mutations;
+  readonly actor: Actor;
   readonly told: Told;
 }
 
@@ -134,8 +138,8 @@ export function entryOfFailure(
 export type RecordName = Pick<AuditLogRow, 'tenantId' | 'id'>;
 
 /** Writes an entry into the log. */
-export async function append(tx: Tx, call: Call, entry: Entry): Promise<RecordName> {
-  const { services, request } = call;
+export async function append(tx: Tx, occasion: Occasion, entry: Entry): Promise<RecordName> {
+  const { services, request, operationId } = occasion;
   const { actor, failure, resourceName } = entry;
   const { key, resource, severity, security } = AUDIT_CATALOGUE[entry.action];
   const now = services.clock.now();
@@ -151,7 +155,7 @@ export async function append(tx: Tx, call: Call, entry: Entry): Promise<RecordNa
     tenantId: entry.tenantId,
     id: idAt(now),
     createdAt,
-    operationId: call.operationId,
+    operationId,
     schemaVersion: SCHEMA_VERSION,
     userId: signedIn?.id ?? null,
     actor: recordedActor(actor),
@@ -167,7 +171,7 @@ export async function append(tx: Tx, call: Call, entry: Entry): Promise<RecordNa
     ipAddress: request.ipAddress,
     userAgent: request.userAgent === null ? null : recordableText(request.userAgent, TEXT_CHARS_MAX),
     requestId: request.id,
-    context: recordedContext(call),
+    context: recordedContext(occasion),
     details: boundedDetails(entry.details),
     changes: boundedChanges(entry.changes),
     subjectHmac: entry.subjectHmac,
@@ -186,10 +190,11 @@ function named(of: Entity<unknown>, row: unknown) {
   };
 }
 
-/** Whose log tells of a call that is about no row: the tenant it was addressed to, the actor's, or the platform's. */
+/** Whose log tells of a call whose record names no row: that of the row it told of, the tenant it was addressed to, the actor's, or the platform's. */
 function nobody({ told, actor }: Call) {
   const own = actor.type === 'USER' ? actor.tenantId : PLATFORM_TENANT;
-  return { tenantId: told.attempted?.tenantId ?? own, resourceId: null, resourceName: null };
+  const concerned = told.about?.of.tenantId(told.about.row);
+  return { tenantId: concerned ?? told.attempted?.tenantId ?? own, resourceId: null, resourceName: null };
 }
 
 function personalName(of: Entity<unknown>, row: unknown): PersonalValues | undefined {
@@ -241,7 +246,7 @@ function recordedActor(actor: Actor): AuditLogRow['actor'] {
   return actor.type === 'SYSTEM' ? { type: 'SYSTEM', system: actor.system } : { type: 'ANONYMOUS' };
 }
 
-function recordedContext({ request, field }: Call): AuditLogRow['context'] {
+function recordedContext({ request, field }: Occasion): AuditLogRow['context'] {
   const { operationName, fieldPath, documentHash } = field;
   return {
     transport: request.transport,

@@ -3,8 +3,8 @@
  * Writers only insert; neither do they wait for each other nor is there a counter among them. What is new is found as the
  * difference of two snapshots, so a transaction that stays open for long delays its own records and nobody else's.
  *
- * Every process runs a sealer. Whoever holds the lock of the one row of `audit_sealer` seals; that row, the seals and the
- * sizes change in one transaction, so a record is sealed exactly once whoever dies when.
+ * Every process runs a sealer. Whoever holds the lock of the one row of `audit_sealer` seals; that row, the seals, the sizes
+ * and the numbers (audit/rollup.ts) change in one transaction, so a record is sealed exactly once whoever dies when.
  */
 import { getTableColumns, sql } from 'drizzle-orm';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -12,6 +12,8 @@ import type { Logger } from 'pino';
 
 import type { Database, ReadTx, Tx } from '../platform/db.ts';
 import { type Clock, isoOf } from '../platform/ids.ts';
+import { describe, spanned } from '../platform/tracing.ts';
+import { countSealed } from './rollup.ts';
 import { auditSealer } from './tables.ts';
 import { type Found, NIL, type Place, recordsAfter } from './unsealed.ts';
 
@@ -19,10 +21,19 @@ import { type Found, NIL, type Place, recordsAfter } from './unsealed.ts';
 export const SEALED_CHANNEL = 'custos_sealed';
 
 export interface Sealer {
+  progress(): Progress;
   /** Says that a record was committed just now: it is sealed within milliseconds instead of at the next look. */
   nudge(): void;
   /** Resolves when the batch under way is done. */
   stop(): Promise<void>;
+}
+
+/** How far sealing has come, as this process has seen it. */
+export interface Progress {
+  /** For how long there may have been a record without its place: at most the age of the oldest. Grows while nothing can be seen. */
+  readonly lagMs: number;
+  /** The next position in the whole log; undefined before the first look. */
+  readonly pos: bigint | undefined;
 }
 
 export interface SealerOptions {
@@ -53,8 +64,12 @@ export function openSealer({ db, clock, log, batchMax = BATCH_MAX }: SealerOptio
   let nudged = false;
   /** The position after our last batch: while nobody else moves it, sealing is ours. */
   let ours: bigint | undefined;
+  /** When everything that could be seen was sealed, and how far that was. */
+  let doneAt = performance.now();
+  let pos: bigint | undefined;
   const running = run();
   return {
+    progress: () => ({ lagMs: performance.now() - doneAt, pos }),
     nudge() {
       nudged = true;
       woken.abort();
@@ -87,10 +102,16 @@ export function openSealer({ db, clock, log, batchMax = BATCH_MAX }: SealerOptio
   async function look(max: number): Promise<boolean> {
     const sure = nudged;
     nudged = false;
+    const lookedAt = performance.now();
     // A look writes nothing, not even a lock, so an idle database stays idle and no transaction ids are used up.
-    if (!sure && !(await db.withReadTx('PLATFORM', isWaiting))) return true;
+    if (!sure && !(await db.withReadTx('PLATFORM', isWaiting))) {
+      doneAt = lookedAt;
+      return true;
+    }
     for (;;) {
-      const batch = await db.withTx('PLATFORM', (tx) => sealBatch(tx, isoOf(clock.now()), max));
+      const batch = await spanned('seal batch', {}, () => nextBatch(max));
+      pos = batch?.pos ?? pos;
+      if (batch && !batch.more) doneAt = lookedAt;
       if (batch?.sealed) ours = batch.pos;
       else if (batch?.pos !== ours) ours = undefined;
       if (batch?.foreign)
@@ -99,8 +120,15 @@ export function openSealer({ db, clock, log, batchMax = BATCH_MAX }: SealerOptio
     }
   }
 
+  async function nextBatch(max: number): Promise<Batch | undefined> {
+    const batch = await db.withTx('PLATFORM', (tx) => sealBatch(tx, isoOf(clock.now()), max));
+    describe({ 'custos.sealed': batch?.sealed ?? 0 });
+    return batch;
+  }
+
   async function isWaiting(tx: ReadTx): Promise<boolean> {
     const [[state], snapshot] = await Promise.all([stateIn(tx), snapshotOf(tx)]);
+    pos = state!.pos;
     if (state!.pos !== ours) ours = undefined;
     if (state!.foreign || state!.target !== null) return true;
     return (await recordsAfter(tx, placeOf(state!, snapshot), 1)).length > 0;
@@ -130,7 +158,10 @@ async function sealBatch(tx: Tx, now: string, max: number): Promise<Batch | unde
 
   if (!last && state.target === null && !state.foreign)
     return { sealed: 0, pos, more: false, foreign: false };
-  if (unsealed.length > 0) await append(tx, unsealed, state.pos, now);
+  if (unsealed.length > 0) {
+    await append(tx, unsealed, state.pos, now);
+    await countSealed(tx, unsealed);
+  }
   await tx.update(auditSealer).set({
     pos,
     systemIdentifier: THIS_CLUSTER,

@@ -176,3 +176,38 @@ export const auditSealer = pgTable(
   },
   () => [check('audit_sealer_one', sql`one`)],
 );
+
+/** The log in numbers: how many records a tenant has of a kind, by the hour of their id. Kept by the sealer. */
+export const auditHours = pgTable(
+  'audit_hours',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    hour: timestamptz('hour').notNull(),
+    action: text('action').notNull(),
+    status: text('status').$type<AuditLogRow['status']>().notNull(),
+    severity: smallint('severity').notNull(),
+    count: bigint('count').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.hour, table.action, table.status, table.severity] }),
+    index('audit_hours_hour').on(table.hour),
+  ],
+);
+
+/** Who acted, from where and with what, by the day (UTC) of the record's id. Kept by the sealer. */
+export const auditFacets = pgTable(
+  'audit_facets',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    day: timestamptz('day').notNull(),
+    facet: text('facet').$type<'actor' | 'address' | 'device'>().notNull(),
+    value: text('value').notNull(),
+    count: bigint('count').notNull(),
+    failures: bigint('failures').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.day, table.facet, table.value] }),
+    index('audit_facets_day').on(table.day, table.facet),
+    check('audit_facets_facet', sql`facet in ('actor', 'address', 'device')`),
+  ],
+);

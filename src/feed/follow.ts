@@ -13,10 +13,10 @@ import type { AuditLogRow } from '../audit/tables.ts';
 import { decodeCursor, encodeCursor } from '../platform/cursor.ts';
 import type { Database, ReadTx, Tenancy } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
+import { openTurns } from '../platform/turns.ts';
 import { eventsAt, headOf, type LogEvent, placeIn, placesFrom } from './order.ts';
 import { pulled } from './pulled.ts';
 import { type Channel, openTail, type Tail } from './subscribers.ts';
-import { openTurns } from './turns.ts';
 
 export interface FollowOptions {
   /** Whose log; undefined for the whole platform's. */
@@ -42,6 +42,8 @@ export interface Feed {
    * for half a minute, `next()` rejects and the stream is over; the last cursor is good to begin again.
    */
   follow(options: FollowOptions): AsyncIterableIterator<Step, undefined>;
+  /** How many streams there are. */
+  followers(): number;
   /** Ends every stream. */
   stop(): Promise<void>;
 }
@@ -82,6 +84,7 @@ export function openFeed({ db, log }: { readonly db: Database; readonly log: Log
       if (stopped) void stream.return!();
       return stream;
     },
+    followers: () => streams.size,
     async stop() {
       stopped = true;
       await Promise.all([...streams].map((stream) => stream.return!()));

@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import { SEALED_CHANNEL } from '../audit/seal.ts';
 import type { AuditLogRow } from '../audit/tables.ts';
 import type { Database } from '../platform/db.ts';
+import { apart } from '../platform/tracing.ts';
 import { eventsAt, type LogEvent, placeIn, placesFrom } from './order.ts';
 
 /** The part of the log that belongs to one tenant, or all of it, as far as it is in memory. */
@@ -71,8 +72,8 @@ export function openTail({ db, log }: { readonly db: Database; readonly log: Log
       return channelOf(tenantId, following);
     },
     begin(pos) {
-      listening ??= db.listen(SEALED_CHANNEL, wake, wake);
-      running ??= run(pos);
+      listening ??= apart(() => db.listen(SEALED_CHANNEL, wake, wake));
+      running ??= apart(() => run(pos));
     },
     async stop() {
       stopping.abort();

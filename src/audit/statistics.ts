@@ -1,0 +1,201 @@
+/**
+ * The log in numbers, exact for any span of time: whole hours and days from what the sealer keeps (audit/rollup.ts), the
+ * edges from the records themselves. What a reader sees of a tenant only in part is counted from the records alone.
+ */
+import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
+import type { PgColumn } from 'drizzle-orm/pg-core';
+
+import { idFloor, isoOf } from '../platform/ids.ts';
+import type { Batch, Scope } from './act.ts';
+import { type Condition, inSql } from './filter.ts';
+import { auditFacets, auditHours, auditLogs, type AuditLogRow } from './tables.ts';
+
+const HOUR_MICROS = 3_600_000_000n;
+const DAY_MICROS = 24n * HOUR_MICROS;
+/**
+ * What is younger is counted from the records: it may not be sealed yet. So a number holds what was committed before it was
+ * asked for, as long as the sealer is not further behind than this.
+ */
+const SEALED_AFTER_MICROS = 15n * 60_000_000n;
+
+/** The records that are counted. */
+export interface Span {
+  /** The one tenant they are of; undefined for all. */
+  readonly tenantId: string | undefined;
+  /** The tenant again, and what else is asked of a record. */
+  readonly condition: Condition;
+  /** Whether the condition lets through less than the whole tenant. */
+  readonly isPart: boolean;
+  /** The first moment inside, in microseconds since 1970. */
+  readonly from: bigint;
+  /** The first moment outside. */
+  readonly to: bigint;
+}
+
+/** How many records are of a kind. */
+export interface Kind {
+  readonly action: string;
+  readonly status: AuditLogRow['status'];
+  readonly severity: number;
+  readonly count: number;
+}
+
+/** A value and how many records have it. */
+export interface Tally {
+  readonly value: string;
+  readonly count: number;
+  /** Those that are not a success. */
+  readonly failures: number;
+}
+
+/** By what else than their kind records are counted. */
+export type Facet = (typeof auditFacets.$inferSelect)['facet'];
+
+/** The records of a span, as a condition. */
+export function recordsOf({ condition, from, to }: Pick<Span, 'condition' | 'from' | 'to'>): Condition {
+  return {
+    all: [condition, { column: 'id', from: idFloor(from) }, { column: 'id', below: idFloor(to) }],
+  };
+}
+
+/** The records of each span by kind, most often first. */
+export const kindsIn: Batch<Span, readonly Kind[]> = (scope, spans) =>
+  Promise.all(
+    spans.map(async (span) => {
+      const rows = await scope.tx.execute<Omit<Kind, 'count'> & { count: string }>(sql`
+        select action, status, severity, sum(count) as count from (${hoursIn(span, scope.now)}) as hours
+        group by action, status, severity order by sum(count) desc, action, status, severity`);
+      return rows.map(({ count, ...kind }) => ({ ...kind, count: Number(count) }));
+    }),
+  );
+
+/** How many records there are of each day or hour (UTC) that has any, oldest first; the value is when it begins. */
+export async function periodsIn(
+  { tx, now }: Scope,
+  span: Span,
+  unit: 'day' | 'hour',
+): Promise<readonly Tally[]> {
+  const rows = await tx.execute<TallyRow>(sql`
+    select date_trunc(${unit}, hour, 'UTC') as value, sum(count) as count,
+      coalesce(sum(count) filter (where status <> 'success'), 0) as failures
+    from (${hoursIn(span, now)}) as hours group by 1 order by 1`);
+  return rows.map((row) => talliedAs(auditHours.hour, row));
+}
+
+/** The values that most records have, at most `limit`, most often first. */
+export async function topIn(
+  { tx, now }: Scope,
+  span: Span,
+  facet: Facet,
+  limit: number,
+): Promise<readonly Tally[]> {
+  const rows = await tx.execute<TallyRow>(sql`
+    select value, sum(count) as count, sum(failures) as failures from (${facetsIn(span, facet, now)}) as facets
+    group by value order by sum(count) desc, value limit ${limit}`);
+  return rows.map((row) => talliedAs(VALUES[facet].column, row));
+}
+
+/** How many different values the records have. */
+export async function differentIn({ tx, now }: Scope, span: Span, facet: Facet): Promise<number> {
+  const [row] = await tx.execute<{ count: string }>(
+    sql`select count(*) as count from (select distinct value from (${facetsIn(span, facet, now)}) as facets) as values`,
+  );
+  return Number(row!.count);
+}
+
+/** When the first or the last record was made; null where there is none. */
+export async function endOf({ tx }: Scope, span: Span, end: 'first' | 'last'): Promise<string | null> {
+  const [row] = await tx
+    .select({ at: auditLogs.createdAt })
+    .from(auditLogs)
+    .where(inSql(recordsOf(span)))
+    .orderBy(end === 'first' ? asc(auditLogs.id) : desc(auditLogs.id))
+    .limit(1);
+  return row?.at ?? null;
+}
+
+/** When each action, by its key, was last recorded in a span. One statement, which looks for the hour first. */
+export const lastSeenIn: Batch<Span, ReadonlyMap<string, string>> = (scope, spans) =>
+  Promise.all(
+    spans.map(async (span) => {
+      const rows = await scope.tx.execute<{ action: string; at: string }>(sql`
+        select seen.action, latest.at
+        from (select action, max(hour) as hour from (${hoursIn(span, scope.now)}) as hours group by action) as seen
+        cross join lateral (
+          select created_at as at from audit_logs
+          where ${inSql(recordsOf(span))} and audit_logs.action = seen.action
+            and id >= audit_id_floor(seen.hour) and id < audit_id_floor(seen.hour + interval '1 hour')
+          order by id desc limit 1) as latest`);
+      return new Map(rows.map(({ action, at }) => [action, instantOf(auditLogs.createdAt, at)]));
+    }),
+  );
+
+/** Rows (hour, action, status, severity, count) that add up to the records of the span. */
+function hoursIn(span: Span, now: bigint): SQL {
+  const { whole, edges } = partsOf(span, HOUR_MICROS, now);
+  const records = edges.map(
+    (edge) => sql`
+      select date_trunc('hour', created_at, 'UTC') as hour, action, status, severity, 1::bigint as count
+      from audit_logs where ${inSql(recordsOf(edge))}`,
+  );
+  const kept = whole.map(
+    ({ from, to }) => sql`
+      select hour, action, status, severity, count from audit_hours
+      where ${and(ofTenant(auditHours.tenantId, span), gte(auditHours.hour, isoOf(from)), lt(auditHours.hour, isoOf(to)))}`,
+  );
+  return sql.join([...kept, ...records], sql` union all `);
+}
+
+/** Rows (value, count, failures) that add up to the records of the span that have a value. */
+function facetsIn(span: Span, facet: Facet, now: bigint): SQL {
+  const { whole, edges } = partsOf(span, DAY_MICROS, now);
+  const { column, text } = VALUES[facet];
+  const records = edges.map(
+    (edge) => sql`
+      select ${text} as value, 1::bigint as count, (status <> 'success')::int::bigint as failures
+      from audit_logs where ${inSql(recordsOf(edge))} and ${column} is not null`,
+  );
+  const kept = whole.map(
+    ({ from, to }) => sql`
+      select value, count, failures from audit_facets
+      where ${and(ofTenant(auditFacets.tenantId, span), eq(auditFacets.facet, facet), gte(auditFacets.day, isoOf(from)), lt(auditFacets.day, isoOf(to)))}`,
+  );
+  return sql.join([...kept, ...records], sql` union all `);
+}
+
+/** Where a facet comes from, and how `audit_facets` writes it. */
+const VALUES = {
+  actor: { column: auditLogs.userId, text: sql`user_id::text` },
+  address: { column: auditLogs.ipAddress, text: sql`host(ip_address)` },
+  device: { column: auditLogs.userAgent, text: sql`user_agent` },
+} satisfies Record<Facet, { column: PgColumn; text: SQL }>;
+
+/** The whole units of a span that are sealed, if any, and the rest of it. */
+function partsOf(span: Span, unit: bigint, now: bigint): { whole: readonly Span[]; edges: readonly Span[] } {
+  const sealed = now - SEALED_AFTER_MICROS;
+  // No record is older than 1970, and division rounds towards it.
+  const from = span.from < 0n ? 0n : ((span.from + unit - 1n) / unit) * unit;
+  const to = ((span.to < sealed ? span.to : sealed) / unit) * unit;
+  if (span.isPart || from >= to) return { whole: [], edges: [span] };
+  const edges = [
+    { ...span, to: from },
+    { ...span, from: to },
+  ];
+  return { whole: [{ ...span, from, to }], edges: edges.filter((edge) => edge.from < edge.to) };
+}
+
+function ofTenant(column: PgColumn, { tenantId }: Span): SQL | undefined {
+  return tenantId === undefined ? undefined : eq(column, tenantId);
+}
+
+// A type, not an interface: only that is a Record to `execute`.
+type TallyRow = { readonly value: string; readonly count: string; readonly failures: string };
+
+/** A tally whose value reads as the column's. */
+function talliedAs(column: PgColumn, { value, count, failures }: TallyRow): Tally {
+  return { value: instantOf(column, value), count: Number(count), failures: Number(failures) };
+}
+
+function instantOf(column: PgColumn, value: string): string {
+  return column.mapFromDriverValue(value) as string;
+}
