@@ -1,5 +1,5 @@
-import { type Context, confinedTo, type Fields } from '../audit/act.ts';
-import { ANY, type Condition, conditionOf, having, havingId } from '../audit/filter.ts';
+import type { Context, Fields } from '../audit/act.ts';
+import { conditionOf, havingId } from '../audit/filter.ts';
 import { type LogPage, pageOfLog, personalOf, positionOf } from '../audit/query.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
@@ -17,6 +17,7 @@ import { connection } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenantById } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
+import { within } from './reach.ts';
 
 const COUNT_MAX = 1_000_000;
 const FACTS = Object.entries(AUDIT_CATALOGUE) as [AuditAction, (typeof AUDIT_CATALOGUE)[AuditAction]][];
@@ -25,36 +26,18 @@ const ACTION_OF_KEY = new Map<string, AuditAction>(FACTS.map(([action, { key }])
 export const queries = {
   auditLog: (_root, { id }, context) => visibleRecord(context, id),
 
-  auditLogs: (_root, { filter, orderBy, ...page }, context) =>
-    pageOfLog(context, within(context, conditionOf(filter)), page, { direction: orderBy?.direction }),
-
-  auditActionCatalog: () =>
-    FACTS.map(([action, { key, category, resource, severity, security, description, emittedBy }]) => ({
-      action,
-      key,
-      category,
-      resource,
-      severity,
-      security,
-      description,
-      emittedBy,
-    })),
+  auditLogs: async (_root, { filter, orderBy, ...page }, context) =>
+    pageOfLog(context, await within(context, conditionOf(filter)), page, { direction: orderBy?.direction }),
 } satisfies Partial<QueryResolvers>;
 
 /** A record the caller may see, if it may read the log. */
 export async function visibleRecord(context: Context, id: string): Promise<AuditLogRow | null> {
-  const { rows } = await pageOfLog(context, within(context, havingId('id', id)), { first: 1 });
+  const { rows } = await pageOfLog(context, await within(context, havingId('id', id)), { first: 1 });
   return rows[0] ?? null;
 }
 
-/** The condition, and the tenant the caller is confined to: row-level security says so too, but the planner needs it said. */
-export function within(context: Context, condition: Condition = ANY): Condition {
-  const own = confinedTo(context.actor);
-  return own === undefined ? condition : { all: [having('tenantId', own), condition] };
-}
-
 /** The SDL's name of a record's action. */
-export function actionOf({ action }: AuditLogRow): AuditAction {
+export function actionOf({ action }: Pick<AuditLogRow, 'action'>): AuditAction {
   return ACTION_OF_KEY.get(action)!;
 }
 

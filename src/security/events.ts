@@ -1,4 +1,4 @@
-import type { Context, Fields, LiveStep } from '../audit/act.ts';
+import type { Context, Deeds, Fields, LiveStep } from '../audit/act.ts';
 import {
   atLeast,
   type Condition,
@@ -23,7 +23,17 @@ import { isoOf } from '../platform/ids.ts';
 import { normalizedEmail } from '../platform/input.ts';
 import { connection } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
-import { actionOf, within } from './auditLogs.ts';
+import { userById } from '../users/tables.ts';
+import { actionOf } from './auditLogs.ts';
+import type { DetectionDetails } from './detections.ts';
+import {
+  acknowledgeSecurityEvent,
+  eventIdOf,
+  recordIdOf,
+  resolveSecurityEvent,
+  stateOf,
+} from './eventStates.ts';
+import { within } from './reach.ts';
 
 const HOUR_MICROS = 3_600_000_000n;
 const HOURS_MAX = 8760;
@@ -35,10 +45,12 @@ const FAILED_LOGIN: Condition = {
 };
 const SECURITY_EVENT = having('security', true);
 
+export const deeds = { acknowledgeSecurityEvent, resolveSecurityEvent } satisfies Partial<Deeds>;
+
 export const queries = {
-  failedLoginAttempts: (_root, { ipAddress, email, hours, ...page }, context) => {
+  failedLoginAttempts: async (_root, { ipAddress, email, hours, ...page }, context) => {
     const since = createdSince(context, 'hours', hours ?? 24, HOURS_MAX, HOUR_MICROS);
-    const lasting = within(context, {
+    const lasting = await within(context, {
       all: present([
         FAILED_LOGIN,
         ownUnlessReader(context),
@@ -49,19 +61,29 @@ export const queries = {
     return pageOfLog(context, { all: [lasting, since] }, page, { binding: [lasting, hours] });
   },
 
-  securityEvents: (_root, { filter, days, ...page }, context) => {
+  securityEvents: async (_root, { filter, days, ...page }, context) => {
     const since = createdSince(context, 'days', days ?? 7, DAYS_MAX, 24n * HOUR_MICROS);
-    const lasting = within(context, {
+    const lasting = await within(context, {
       all: present([SECURITY_EVENT, ownUnlessReader(context), conditionOf(filter)]),
     });
     return pageOfLog(context, { all: [lasting, since] }, page, { binding: [lasting, days] });
   },
 } satisfies Partial<QueryResolvers>;
 
+/** A security event the caller may see, by its own id, if it may see any. */
+export async function visibleEvent(context: Context, id: string): Promise<AuditLogRow | null> {
+  const recordId = recordIdOf(id);
+  if (recordId === undefined) return null;
+  const conditions = [having('id', recordId), SECURITY_EVENT, ownUnlessReader(context)];
+  const condition = await within(context, { all: present(conditions) });
+  const { rows } = await pageOfLog(context, condition, { first: 1 });
+  return rows[0] ?? null;
+}
+
 export const subscriptions = {
   auditLogAppended: {
     subscribe: (_root, { filter, after }, context) =>
-      context.follow(within(context, conditionOf(filter)), after),
+      context.follow(() => within(context, conditionOf(filter)), after),
     resolve: (step: LiveStep) => ({ cursor: step.cursor, node: step.row }),
   },
 
@@ -73,7 +95,7 @@ export const subscriptions = {
         given(filter?.ipAddress, (address) => having('ipAddress', address)),
         given(filter?.email, (attempted) => ofEmail(context, attempted)),
       ];
-      return context.follow(within(context, { all: present(conditions) }), after);
+      return context.follow(() => within(context, { all: present(conditions) }), after);
     },
     resolve: async ({ cursor, row }: LiveStep, _args: unknown, context: Context) => ({
       cursor,
@@ -84,7 +106,7 @@ export const subscriptions = {
   securityEventRaised: {
     subscribe: (_root, { minSeverity, after }, context) => {
       const conditions = [SECURITY_EVENT, given(minSeverity, atLeast)];
-      return context.follow(within(context, { all: present(conditions) }), after);
+      return context.follow(() => within(context, { all: present(conditions) }), after);
     },
     resolve: (step: LiveStep) => ({ cursor: step.cursor, node: step.row }),
   },
@@ -130,10 +152,30 @@ function present(conditions: readonly (Condition | undefined)[]): Condition[] {
 
 export const types = {
   SecurityEvent: {
+    id: (row) => eventIdOf(row.id),
     action: actionOf,
     severity: (row) => SEVERITIES[row.severity]!,
     occurredAt: (row) => row.createdAt,
     log: (row) => row,
+    state: async (row, _args, context) => (await context.load(stateOf, row))?.state ?? 'OPEN',
+    note: async (row, _args, context) => (await context.load(stateOf, row))?.note ?? null,
+    stateChangedAt: async (row, _args, context) => (await context.load(stateOf, row))?.changedAt ?? null,
+    stateChangedBy: async (row, _args, context) => {
+      const state = await context.load(stateOf, row);
+      return state && context.load(userById, state.changedBy);
+    },
+    evidence: async (row, page, context) => {
+      const conditions = [
+        having('tenantId', row.tenantId),
+        { column: 'id', in: evidenceOf(row) } as const,
+        ownUnlessReader(context),
+      ];
+      return pageOfLog(context, await within(context, { all: present(conditions) }), page);
+    },
   } satisfies Fields<SecurityEvent, AuditLogRow, SecurityEventResolvers>,
   SecurityEventConnection: connection satisfies SecurityEventConnectionResolvers,
 };
+
+function evidenceOf({ id, actor, details }: AuditLogRow): readonly string[] {
+  return actor.system === 'detection' ? (details as unknown as DetectionDetails).evidence : [id];
+}
