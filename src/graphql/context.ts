@@ -1,13 +1,13 @@
 import DataLoader from 'dataloader';
 
-import type { Actor, Batch, Context, LiveStep, RequestFacts, Scope } from '../audit/act.ts';
+import type { Actor, Batch, Context, LiveStep, RequestFacts, Scope, UserActor } from '../audit/act.ts';
 import { confinedTo } from '../audit/act.ts';
-import { type Condition, fulfils } from '../audit/filter.ts';
+import { type Condition, fulfils, ofActions } from '../audit/filter.ts';
 import { perform, type Recorder, tenancyOf } from '../audit/record.ts';
 import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { Feed } from '../feed/follow.ts';
 import type { Scope as Permission } from '../generated/types.ts';
-import type { ReadTx } from '../platform/db.ts';
+import { type ReadTx, withoutParameters } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { assertMay } from './permission.ts';
 
@@ -38,6 +38,8 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
   const { db, services, feed } = house;
   const { request } = caller;
   let actor = await caller.authenticate();
+  /** Whose eyes the answer is made for: after a sign-in those of who has signed in. */
+  let reader = actor;
   let reading: Reading | undefined;
   let loaders = new Map<unknown, unknown>();
   const demanded = new Set<Permission>();
@@ -52,7 +54,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
 
   const context: OperationContext = {
     get actor() {
-      return actor;
+      return reader;
     },
     request,
     services,
@@ -63,8 +65,12 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     },
 
     async read(query) {
-      reading ??= beginReading(house, actor, scopeOn);
-      return await query(await reading.scope);
+      reading ??= beginReading(house, reader, scopeOn);
+      try {
+        return await query(await reading.scope);
+      } catch (cause) {
+        throw withoutParameters(cause);
+      }
     },
 
     load<Key, Value>(batch: Batch<Key, Value>, key: Key) {
@@ -78,12 +84,19 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
       // The payload's fields are read after the change, and no reading connection is held while a password is hashed.
       await context.settle();
       const performer = as === 'NOBODY' ? NOBODY : actor;
+      reader = actor;
       const read = <T>(query: (scope: Scope) => Promise<T>) =>
         db.withReadTx(tenancyOf(performer), (tx) => query(scopeOn(tx, performer)));
-      return await perform(house, { actor: performer, request, read }, mutation, deed, input, field);
+      const identified = (user: UserActor) => {
+        reader = user;
+      };
+      const performing = { actor: performer, request, read, identified };
+      return await perform(house, performing, mutation, deed, input, field);
     },
 
-    follow(condition, after) {
+    async follow(conditionNow, after) {
+      const condition = await conditionNow();
+      await context.settle();
       const concerning = concerningOf(actor);
       const steps = feed.follow({
         tenantId: confinedTo(actor),
@@ -99,10 +112,15 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
           if (fulfils(row, concerning)) {
             try {
               actor = await caller.authenticate();
+              reader = actor;
               for (const scope of demanded) assertMay(actor, scope);
+              // Who comes back with the last cursor goes on with what they may see now.
+              if (!isSame(await conditionNow(), condition)) throw new Refusal('SESSION_REVOKED');
             } catch (cause) {
               if (cause instanceof Refusal) caller.hangUp?.();
               throw cause;
+            } finally {
+              await context.settle();
             }
           }
           return { cursor, row: fulfils(row, condition) ? row : null };
@@ -155,10 +173,16 @@ function beginReading({ db }: House, actor: Actor, scopeOn: (tx: ReadTx, who: Ac
   };
 }
 
-/** The records that may change what an actor is allowed: those about the actor, its session or its tenant. */
+/** The records that may change what an actor is allowed: those about the actor, its session or its tenant, or its branches. */
 function concerningOf(actor: Actor): Condition {
   const ids = actor.type === 'USER' ? [actor.id, actor.sessionId, actor.tenantId] : [];
-  return { column: 'resourceId', in: ids.filter((id) => id !== PLATFORM_TENANT) };
+  const about: Condition = { column: 'resourceId', in: ids.filter((id) => id !== PLATFORM_TENANT) };
+  if (actor.type !== 'USER' || actor.role !== 'BRANCH_MANAGER') return about;
+  return { any: [about, ofActions(['USER_BRANCHES_CHANGED', 'BRANCH_DELETED', 'USER_INVITED'])] };
+}
+
+function isSame(one: Condition, other: Condition): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** The same steps, each looked at before it is handed out; an error of the look ends them. */

@@ -66,6 +66,14 @@ function permitted(schema: GraphQLSchema, field: Field): Field {
         context.demand(scope);
         return subscribe(root, args, context, info);
       },
+      resolve: (root, args, context, info) => {
+        // Asked for over plain HTTP, the field is resolved without having been subscribed to.
+        if (root !== undefined) return resolve(root, args, context, info);
+        context.demand(scope);
+        throw new Refusal('INVALID_INPUT', {
+          fields: { [info.fieldName]: 'is a subscription: ask for it over a WebSocket' },
+        });
+      },
     };
   }
   return {

@@ -1,6 +1,7 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
 
-import { isUnstorableText } from '../platform/db.ts';
+import type { ErrorCode } from '../generated/types.ts';
+import { isUnstorableText, TransactionLost } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
 
 /** Codes that graphql-js and Apollo Server give faults of the request itself; their messages name only the request. */
@@ -14,6 +15,8 @@ const REQUEST_FAULTS = new Set([
   'PERSISTED_QUERY_NOT_SUPPORTED',
 ]);
 
+const BUSY_RETRY_SECONDS = 5;
+
 /** The one way an error leaves, on every transport: a refusal as it is, a fault of the request with its message, all else masked. */
 export function presentedError(error: unknown, requestId?: string): GraphQLFormattedError {
   const { locations, path } = error instanceof GraphQLError ? error.toJSON() : {};
@@ -26,12 +29,10 @@ export function presentedError(error: unknown, requestId?: string): GraphQLForma
     return { message: refusal.message, ...where, extensions: { code, reason, ...request, ...facts } };
   }
   if (isRequestFault(error)) {
-    const { message, extensions } = error;
-    return {
-      message,
-      ...where,
-      extensions: { code: codeOfFault(extensions.code), reason: 'INVALID_INPUT', ...request },
-    };
+    const { message } = error;
+    const code = codeOfFault(error);
+    const reason = code === 'QUERY_TOO_COMPLEX' ? 'LIMIT_EXCEEDED' : 'INVALID_INPUT';
+    return { message, ...where, extensions: { code, reason, ...request } };
   }
   const internal = new Refusal('INTERNAL');
   return {
@@ -49,7 +50,14 @@ export function isInternal(error: unknown): boolean {
 function refusalIn(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
   if (error instanceof GraphQLError) return refusalIn(error.originalError);
+  if (error instanceof TransactionLost) return lossIn(error);
   return isUnstorableText(error) ? new Refusal('INVALID_INPUT') : undefined;
+}
+
+/** A database that is busy, or slow with what it was asked, is not a bug. */
+function lossIn({ code }: TransactionLost): Refusal | undefined {
+  if (code === 'POOL_TIMEOUT') return new Refusal('BUSY', { retryAfterSeconds: BUSY_RETRY_SECONDS });
+  return code === 'TX_DEADLINE' ? new Refusal('DEADLINE_EXCEEDED') : undefined;
 }
 
 function isRequestFault(error: unknown): error is GraphQLError {
@@ -60,6 +68,18 @@ function isRequestFault(error: unknown): error is GraphQLError {
     : REQUEST_FAULTS.has(String(error.extensions.code));
 }
 
-function codeOfFault(code: unknown): string {
-  return typeof code === 'string' && code !== 'INTERNAL_SERVER_ERROR' ? code : 'BAD_USER_INPUT';
+function codeOfFault({ message, extensions: { reason } }: GraphQLError): ErrorCode {
+  // Only graphql-js' parser looks at the length, and it has one error for all that it does not read.
+  const isTooLarge = reason === 'LIMIT_EXCEEDED' || /more that \d+ tokens/.test(message);
+  return isTooLarge ? 'QUERY_TOO_COMPLEX' : 'BAD_USER_INPUT';
+}
+
+/** The errors of one answer, each sentence once: a document can repeat its fault ten thousand times. */
+export function withoutRepetition(errors: readonly GraphQLFormattedError[]): GraphQLFormattedError[] {
+  const first = new Map<string, GraphQLFormattedError>();
+  for (const error of errors) {
+    const key = error.path ? JSON.stringify([error.message, error.path]) : error.message;
+    if (!first.has(key)) first.set(key, error);
+  }
+  return [...first.values()];
 }

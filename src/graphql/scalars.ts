@@ -46,5 +46,16 @@ function shown(value: unknown): string {
   return (JSON.stringify(value) ?? 'nothing').slice(0, 80);
 }
 
+/** What a scalar does. What it is, the SDL describes; a description here would hide that one. */
+function undescribed(scalar: GraphQLScalarType): GraphQLScalarType {
+  const facts = Object.entries(scalar).filter(([name]) => name !== 'description');
+  return Object.fromEntries(facts) as unknown as GraphQLScalarType;
+}
+
 /** The scalars of schema/base.graphql. */
-export const scalars = { DateTime, IP, JSON: GraphQLJSON, BigInt: GraphQLBigInt };
+export const scalars = {
+  DateTime: undescribed(DateTime),
+  IP: undescribed(IP),
+  JSON: undescribed(GraphQLJSON),
+  BigInt: undescribed(GraphQLBigInt),
+};

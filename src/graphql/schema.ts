@@ -7,8 +7,11 @@ import type { GraphQLSchema } from 'graphql';
 import type { Context, Deeds } from '../audit/act.ts';
 import * as auth from '../auth/resolvers.ts';
 import type { QueryResolvers, Resolvers, SubscriptionResolvers } from '../generated/types.ts';
+import * as activity from '../security/activity.ts';
 import * as auditLogs from '../security/auditLogs.ts';
+import * as catalogue from '../security/catalogue.ts';
 import * as events from '../security/events.ts';
+import * as statistics from '../security/statistics.ts';
 import * as tenants from '../tenants/resolvers.ts';
 import * as users from '../users/resolvers.ts';
 import { withDirectives } from './directives.ts';
@@ -16,26 +19,39 @@ import { scalars } from './scalars.ts';
 
 const SDL = new URL('../../schema/', import.meta.url);
 
-const deeds: Deeds = { ...auth.deeds, ...tenants.deeds, ...users.deeds };
+const deeds: Deeds = { ...auth.deeds, ...tenants.deeds, ...users.deeds, ...events.deeds };
 
 const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...auth.queries,
   ...tenants.queries,
   ...users.queries,
   ...auditLogs.queries,
+  ...catalogue.queries,
+  ...activity.queries,
+  ...statistics.queries,
   ...events.queries,
   node: async (_root, { id }, context) => {
     const user = await users.visibleUser(context, id);
     if (user) return { __typename: 'User' as const, ...user };
     const tenant = await tenants.visibleTenant(context, id);
     if (tenant) return { __typename: 'Tenant' as const, ...tenant };
+    const branch = await tenants.visibleBranch(context, id);
+    if (branch) return { __typename: 'Branch' as const, ...branch };
+    const session = await auth.visibleSession(context, id);
+    if (session) return { __typename: 'Session' as const, ...session };
     const record = readsTheLog(context) ? await auditLogs.visibleRecord(context, id) : null;
-    return record && { __typename: 'AuditLog' as const, ...record };
+    if (record) return { __typename: 'AuditLog' as const, ...record };
+    const event = seesEvents(context) ? await events.visibleEvent(context, id) : null;
+    return event && { __typename: 'SecurityEvent' as const, ...event };
   },
 };
 
 function readsTheLog({ actor }: Context): boolean {
   return actor.type === 'USER' && actor.scopes.has('AUDIT_READ');
+}
+
+function seesEvents({ actor }: Context): boolean {
+  return actor.type === 'USER' && actor.scopes.has('SECURITY_READ_OWN');
 }
 
 const Subscription: Required<Omit<SubscriptionResolvers, '__isTypeOf'>> = events.subscriptions;
@@ -44,9 +60,13 @@ const Subscription: Required<Omit<SubscriptionResolvers, '__isTypeOf'>> = events
 export function openSchema(): GraphQLSchema {
   const resolvers: Resolvers = {
     ...scalars,
+    ...auth.types,
     ...tenants.types,
     ...users.types,
     ...auditLogs.types,
+    ...catalogue.types,
+    ...activity.types,
+    ...statistics.types,
     ...events.types,
     Query,
     Subscription,

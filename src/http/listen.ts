@@ -7,15 +7,34 @@ import type { GraphQLSchema } from 'graphql';
 
 import { actorOf } from '../auth/principal.ts';
 import { type House, openContext, type OperationContext } from '../graphql/context.ts';
-import { isInternal, presentedError } from '../graphql/errors.ts';
+import { isInternal, presentedError, withoutRepetition } from '../graphql/errors.ts';
+import {
+  assertAllowed,
+  type Introspection,
+  LIMIT_RULES,
+  mayHearSuggestions,
+  maySeeSchema,
+  PARSE_OPTIONS,
+  withoutSuggestions,
+} from '../graphql/limits.ts';
 import { SettingsError } from '../platform/settings.ts';
 import { systemCode } from '../platform/systemError.ts';
+import { spannedFrom } from '../platform/tracing.ts';
 import { parseTrustedProxies } from './address.ts';
 import { serveExplorer } from './explorer.ts';
+import { faultBody, hardened } from './hardened.ts';
+import { crossSiteFault, openOrigins } from './origin.ts';
 import { bearerToken, requestFacts, requestIdOf } from './request.ts';
+import { serveSchemaFile } from './schemaFile.ts';
 import { openSocket } from './socket.ts';
 
 const BODY_BYTES_MAX = 1024 * 1024;
+/** For a whole request to arrive. */
+const REQUEST_MS_MAX = 30_000;
+const HEADERS_MS_MAX = 10_000;
+const IDLE_MS_MAX = 72_000;
+/** For a request to be answered: several transactions of five seconds at most. */
+const ANSWER_MS_MAX = 30_000;
 
 export interface ListenOptions {
   readonly house: House;
@@ -25,6 +44,14 @@ export interface ListenOptions {
   readonly port: number;
   /** Networks whose forwarding headers are believed. */
   readonly trustedProxies: readonly string[];
+  /** Where users reach it, if that is known. */
+  readonly publicUrl?: string | undefined;
+  /** Web origins besides its own whose pages may call it. */
+  readonly corsOrigins?: readonly string[];
+  /** Default: everybody. */
+  readonly introspection?: Introspection;
+  /** What has routes of its own besides. */
+  readonly alsoServe?: readonly { serve(app: FastifyInstance): void }[];
 }
 
 /** A server that listens. */
@@ -42,6 +69,10 @@ export async function listen({
   host,
   port,
   trustedProxies,
+  publicUrl,
+  corsOrigins = [],
+  introspection = 'PUBLIC',
+  alsoServe = [],
 }: ListenOptions): Promise<Listening> {
   const trusted = parseTrustedProxies(trustedProxies);
   const app = Fastify({
@@ -49,9 +80,20 @@ export async function listen({
     genReqId: requestIdOf,
     logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
     bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_MS_MAX,
+    handlerTimeout: ANSWER_MS_MAX,
+    http: { headersTimeout: HEADERS_MS_MAX },
+    // Longer than load balancers keep a connection, so that it is they who close one.
+    keepAliveTimeout: IDLE_MS_MAX,
   }) as unknown as FastifyInstance;
+  const origins = openOrigins([...corsOrigins, ...(publicUrl ? [publicUrl] : [])]);
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id);
+  });
+  // Once it is asked to stop: a connection kept alive after an answer would be waited for.
+  let stopping = false;
+  app.addHook('onSend', async (_request, reply) => {
+    if (stopping) void reply.header('connection', 'close');
   });
   app.addHook('onResponse', async (request, reply) => {
     request.log.info(
@@ -60,34 +102,49 @@ export async function listen({
     );
   });
 
-  const socket = openSocket({ house, schema, trusted, server: app.server });
+  await hardened(app, { corsOrigins, isSecure: publicUrl?.startsWith('https:') ?? false });
+
+  const socket = openSocket({ house, schema, trusted, origins, introspection, server: app.server });
   const apollo = new ApolloServer<OperationContext>({
     schema,
     includeStacktraceInErrorResponses: false,
     introspection: true,
     persistedQueries: false,
+    // In its place stands crossSiteFault.
+    csrfPrevention: false,
+    parseOptions: PARSE_OPTIONS,
+    validationRules: [...LIMIT_RULES],
     // src/main.ts listens for signals: the parts below this one are stopped after it.
     stopOnTerminationSignals: false,
     formatError: (_formatted, error) => presentedError(error),
     plugins: [
       ApolloServerPluginLandingPageDisabled(),
-      operations,
+      operationsOf(schema, introspection),
       socket.drainPlugin,
       fastifyApolloDrainPlugin(app),
     ],
   });
   await apollo.start();
 
+  const answer = fastifyApolloHandler(apollo, {
+    context: (request) =>
+      openContext(house, {
+        request: requestFacts(request.raw, { id: request.id, transport: 'HTTP', trusted }),
+        authenticate: () => actorOf(house.db, house.services, bearerToken(request.headers.authorization)),
+      }),
+  });
   app.route({
     method: ['GET', 'POST', 'OPTIONS'],
     url: '/graphql',
-    handler: fastifyApolloHandler(apollo, {
-      context: (request) =>
-        openContext(house, {
-          request: requestFacts(request.raw, { id: request.id, transport: 'HTTP', trusted }),
-          authenticate: () => actorOf(house.db, house.services, bearerToken(request.headers.authorization)),
-        }),
-    }),
+    preHandler: async (request, reply) => {
+      const fault = crossSiteFault(request, origins);
+      if (fault)
+        await reply
+          .code(fault.status)
+          .send(faultBody(request, fault.message, fault.status === 403 ? 'FORBIDDEN' : 'BAD_USER_INPUT'));
+    },
+    handler: (request, reply) =>
+      spannedFrom(request.headers, 'graphql', async () => await answer.call(app, request, reply)),
   });
   app.get('/.well-known/jwks.json', async (_request, reply) => {
     void reply.header('cache-control', 'public, max-age=300');
@@ -95,6 +152,10 @@ export async function listen({
   });
   app.get('/', (_request, reply) => reply.redirect('/graphiql'));
   await serveExplorer(app);
+  serveSchemaFile(app, async ({ headers: { authorization } }) =>
+    maySeeSchema(introspection, await actorOf(house.db, house.services, bearerToken(authorization))),
+  );
+  for (const each of alsoServe) each.serve(app);
 
   await app.listen({ host, port }).catch(async (cause: unknown) => {
     await apollo.stop();
@@ -104,7 +165,10 @@ export async function listen({
   const actualPort = typeof address === 'object' && address !== null ? address.port : port;
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`,
-    stop: () => apollo.stop(),
+    stop() {
+      stopping = true;
+      return apollo.stop();
+    },
   };
 }
 
@@ -123,29 +187,61 @@ function listenFault(cause: unknown, host: string, port: number): SettingsError 
   }
 }
 
-/** Ends each operation's context, names the request in its answer and logs what is a bug. */
-const operations: ApolloServerPlugin<OperationContext> = {
-  requestDidStart: async () => ({
-    async didEncounterErrors({ contextValue: { request, services }, errors }) {
-      for (const err of errors.filter(isInternal)) {
-        services.log.error({ err: err.originalError ?? err, requestId: request.id }, 'an operation failed');
-      }
-    },
-    async willSendResponse({ contextValue, response }) {
-      await contextValue.settle();
-      response.http.headers.set('cache-control', 'no-store');
-      if (response.body.kind !== 'single') return;
-      const result = response.body.singleResult;
-      const requestId = contextValue.request.id;
-      result.extensions = { ...result.extensions, requestId };
-      if (!result.errors) return;
-      result.errors = result.errors.map((error) => ({
-        ...error,
-        extensions: { ...error.extensions, requestId },
-      }));
-    },
-  }),
-};
+/** Codes of requests that were not carried out: what the caller wrote is at fault. */
+const REQUEST_FAULTS = [
+  'GRAPHQL_PARSE_FAILED',
+  'GRAPHQL_VALIDATION_FAILED',
+  'BAD_USER_INPUT',
+  'QUERY_TOO_COMPLEX',
+];
+
+/** Checks each operation's cost, ends its context, names the request in its answer and logs what is a bug. */
+function operationsOf(
+  schema: GraphQLSchema,
+  introspection: Introspection,
+): ApolloServerPlugin<OperationContext> {
+  return {
+    requestDidStart: async () => ({
+      async didResolveOperation({
+        document,
+        operation,
+        operationName,
+        request: { variables },
+        contextValue,
+      }) {
+        if (!operation) return;
+        const shown = maySeeSchema(introspection, contextValue.actor);
+        assertAllowed(schema, { document, operationName, variables }, shown);
+      },
+      async didEncounterErrors({ contextValue: { request, services }, errors }) {
+        for (const err of errors.filter(isInternal)) {
+          services.log.error({ err: err.originalError ?? err, requestId: request.id }, 'an operation failed');
+        }
+      },
+      async willSendResponse({ contextValue, response, request, errors }) {
+        await contextValue.settle();
+        response.http.headers.set('cache-control', 'no-store');
+        if (response.body.kind !== 'single') return;
+        const result = response.body.singleResult;
+        const requestId = contextValue.request.id;
+        result.extensions = { ...result.extensions, requestId };
+        if (!result.errors) return;
+        const helped = mayHearSuggestions(introspection, contextValue.actor);
+        result.errors = withoutRepetition(result.errors).map((error) => ({
+          ...error,
+          message: helped ? error.message : withoutSuggestions(error.message),
+          extensions: { ...error.extensions, requestId },
+        }));
+        // GraphQL over HTTP, 6.4.1: to who does not ask for the newer media type, an answer is a 200 whatever it says.
+        const isOld = !request.http?.headers.get('accept')?.includes('application/graphql-response+json');
+        const isFault = REQUEST_FAULTS.includes(String(errors?.[0]?.extensions['code']));
+        if (isOld && isFault && !('data' in result && result.data !== undefined)) response.http.status = 200;
+        const wait = result.errors.find(({ extensions }) => extensions?.['retryAfterSeconds'])?.extensions;
+        if (wait) response.http.headers.set('retry-after', String(wait['retryAfterSeconds']));
+      },
+    }),
+  };
+}
 
 /** Without the query: an operation sent by GET stands in it. */
 function pathOf(url: string): string {

@@ -1,19 +1,44 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
 
 import type { ApolloServerPlugin } from '@apollo/server';
-import { type FormattedExecutionResult, GraphQLError, type GraphQLSchema, parse, validate } from 'graphql';
+import {
+  type FormattedExecutionResult,
+  GraphQLError,
+  type GraphQLSchema,
+  parse,
+  specifiedRules,
+  validate,
+} from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 
 import type { Actor } from '../audit/act.ts';
 import { actorOf } from '../auth/principal.ts';
 import { type House, openContext, type OperationContext } from '../graphql/context.ts';
-import { isInternal, presentedError } from '../graphql/errors.ts';
-import type { TrustedProxies } from './address.ts';
+import { isInternal, presentedError, withoutRepetition } from '../graphql/errors.ts';
+import {
+  assertAllowed,
+  type Introspection,
+  LIMIT_RULES,
+  mayHearSuggestions,
+  maySeeSchema,
+  PARSE_OPTIONS,
+  tooComplex,
+  withoutSuggestions,
+} from '../graphql/limits.ts';
+import { addressKey } from '../platform/addressKey.ts';
+import { clientAddress, type TrustedProxies } from './address.ts';
+import type { Origins } from './origin.ts';
 import { bearerToken, requestFacts, requestIdOf } from './request.ts';
 
 const MESSAGE_BYTES_MAX = 256 * 1024;
 const INIT_MS_MAX = 3_000;
+const OPERATIONS_MAX = 20;
+/** Of one address, a network of IPv6. */
+const SOCKETS_MAX = 50;
+/** For a client to answer that the connection is closed; ws itself would wait thirty seconds. */
+const GOODBYE_MS_MAX = 5_000;
 /** The session is over: graphql-ws clients reconnect after it, with a new token. 4401 would be for ever. */
 const CLOSED_FORBIDDEN = 4403;
 /** We cannot say who it is just now (RFC 6455's registry): clients try again, as they do not after 4500. */
@@ -23,24 +48,52 @@ export interface SocketOptions {
   readonly house: House;
   readonly schema: GraphQLSchema;
   readonly trusted: TrustedProxies;
+  readonly origins: Origins;
+  readonly introspection: Introspection;
   readonly server: Server;
 }
+
+const RULES = [...specifiedRules, ...LIMIT_RULES];
 
 /** What a connection remembers besides what graphql-ws does. */
 interface Remembered extends Record<PropertyKey, unknown> {
   token?: string | undefined;
+  /** What is asked and not answered yet, also what the client has given up: that goes on all the same. */
+  asked?: Set<object>;
 }
 
 /** Serves graphql-transport-ws on /graphql. A connection authenticates with `{ authorization: "Bearer ..." }` at `connection_init`. */
-export function openSocket({ house, schema, trusted, server }: SocketOptions): {
+export function openSocket({ house, schema, trusted, origins, introspection, server }: SocketOptions): {
   drainPlugin: ApolloServerPlugin;
 } {
   const { db, services } = house;
   // Without the server: given it, ws takes a port in use for an error of its own, and graphql-ws prints that.
   const sockets = new WebSocketServer({ noServer: true, path: '/graphql', maxPayload: MESSAGE_BYTES_MAX });
+  const held = new Map<string, number>();
   server.on('upgrade', (request, socket, head) => {
-    sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened, request));
+    const { ip } = clientAddress({ peer: request.socket.remoteAddress, headers: request.headers, trusted });
+    const address = addressKey(ip) ?? 'none';
+    const refusal = refusalOf(request, held.get(address) ?? 0);
+    if (refusal) return refuse(socket, refusal);
+    held.set(address, (held.get(address) ?? 0) + 1);
+    socket.once('close', () => {
+      const left = held.get(address)! - 1;
+      if (left > 0) held.set(address, left);
+      else held.delete(address);
+    });
+    sockets.handleUpgrade(request, socket, head, (opened) => {
+      sockets.emit('connection', opened, request);
+      // graphql-ws would print the stack of every frame that is too long; ws closes with the right code by itself.
+      opened.removeAllListeners('error');
+      opened.on('error', (err) => services.log.info({ err: err.message }, 'a connection was closed'));
+    });
   });
+
+  function refusalOf(request: IncomingMessage, open: number): string | undefined {
+    if (!origins.allow(request.headers)) return '403 Forbidden';
+    return open >= SOCKETS_MAX ? '429 Too Many Requests' : undefined;
+  }
+
   const disposable = useServer<Record<string, unknown>, Remembered>(
     {
       schema,
@@ -49,6 +102,7 @@ export function openSocket({ house, schema, trusted, server }: SocketOptions): {
       async onConnect({ connectionParams, extra }) {
         const { authorization } = connectionParams ?? {};
         extra.token = bearerToken(authorization);
+        extra.asked = new Set();
         // What is not a bearer token is not nobody: the client meant to be somebody.
         if (authorization !== undefined && extra.token === undefined) return false;
         const actor = await whoIs(extra.token, extra.socket);
@@ -59,24 +113,48 @@ export function openSocket({ house, schema, trusted, server }: SocketOptions): {
 
       // Done here because graphql-ws ends the connection, and with it every other operation on it, with 4500 for a document
       // that does not parse and for a caller that cannot be looked up.
-      async onSubscribe({ extra }, _id, { query, operationName, variables }) {
+      async onSubscribe({ extra, subscriptions }, _id, payload) {
+        const { query, operationName, variables } = payload;
+        const asked = extra.asked!;
+        asked.add(payload);
+        let isBegun = false;
         try {
-          const document = parse(query);
-          const faults = validate(schema, document);
-          if (faults.length > 0) return faults;
+          if (Math.max(Object.keys(subscriptions).length, asked.size) > OPERATIONS_MAX)
+            throw tooComplex(
+              `A connection has at most ${OPERATIONS_MAX} operations at once: end one, or open another.`,
+            );
+          const document = parse(query, PARSE_OPTIONS);
+          const faults = validate(schema, document, RULES);
+          if (faults.length > 0) return await explained(faults, extra.token);
           const contextValue = await openContext(house, {
             request: requestFacts(extra.request, { id: newRequestId(), transport: 'WEBSOCKET', trusted }),
             authenticate: () => actorOf(db, services, extra.token),
             hangUp: () => extra.socket.close(CLOSED_FORBIDDEN, 'Forbidden'),
           });
+          try {
+            assertAllowed(
+              schema,
+              { document, operationName, variables },
+              maySeeSchema(introspection, contextValue.actor),
+            );
+          } catch (cause) {
+            await contextValue.settle();
+            throw cause;
+          }
+          isBegun = true;
           return { schema, document, operationName, variableValues: variables, contextValue };
         } catch (cause) {
           return [cause instanceof GraphQLError ? cause : masked(cause)];
+        } finally {
+          if (!isBegun) asked.delete(payload);
         }
       },
 
       // Not only in onNext: it is not called when the client has lost interest.
-      onOperation: (_ctx, _id, _payload, { contextValue }) => (contextValue as OperationContext).settle(),
+      async onOperation({ extra }, _id, payload, { contextValue }) {
+        extra.asked!.delete(payload);
+        await (contextValue as OperationContext).settle();
+      },
 
       async onNext(_ctx, _id, _payload, { contextValue }, result) {
         const context = contextValue as OperationContext;
@@ -85,7 +163,10 @@ export function openSocket({ house, schema, trusted, server }: SocketOptions): {
         const extensions = { ...result.extensions, requestId: context.request.id };
         const answer = { ...rest, extensions } as FormattedExecutionResult;
         if (!errors) return answer;
-        return { ...answer, errors: presented(errors, context.request.id) };
+        const told = presented(errors, context.request.id);
+        if (mayHearSuggestions(introspection, context.actor)) return { ...answer, errors: told };
+        const bare = told.map((error) => ({ ...error, message: withoutSuggestions(error.message) }));
+        return { ...answer, errors: bare };
       },
 
       onError: (_ctx, _id, _payload, errors) => presented(errors, newRequestId()),
@@ -116,18 +197,38 @@ export function openSocket({ house, schema, trusted, server }: SocketOptions): {
     for (const err of errors.filter(isInternal)) {
       services.log.error({ err: err.originalError ?? err, requestId }, 'an operation failed');
     }
-    return errors.map((error) => presentedError(error, requestId));
+    return withoutRepetition(errors.map((error) => presentedError(error, requestId)));
+  }
+
+  /** The faults of a document, as far as its sender may see the schema. */
+  async function explained(faults: readonly GraphQLError[], token: string | undefined) {
+    if (mayHearSuggestions(introspection, await actorOf(db, services, token))) return faults;
+    return faults.map(
+      ({ message, nodes, extensions }) =>
+        new GraphQLError(withoutSuggestions(message), nodes ? { nodes, extensions } : { extensions }),
+    );
   }
 
   return {
     drainPlugin: {
       serverWillStart: async () => ({
         drainServer: async () => {
+          const cut = setTimeout(() => {
+            for (const each of sockets.clients) each.terminate();
+          }, GOODBYE_MS_MAX);
           await disposable.dispose();
+          clearTimeout(cut);
         },
       }),
     },
   };
+}
+
+function refuse(socket: Duplex, status: string): void {
+  // Node has taken its own listener away: without one a client that hangs up ends the process.
+  socket.on('error', () => {});
+  socket.once('finish', () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }
 
 /** An upgrade may carry an id, but it holds many operations. */
