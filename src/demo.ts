@@ -11,10 +11,12 @@ import {
   act,
   copyIsUsed,
   dismiss,
+  endSessions,
   employee,
   type Employee,
   hire,
   letBackIn,
+  openBranches,
   phone,
   type Play,
   refresh,
@@ -25,6 +27,7 @@ import {
   signOut,
   triesTo,
   triesToSignIn,
+  verifyEmail,
 } from './demoPeople.ts';
 import { openStage, type Stage } from './demoStage.ts';
 import type { Role } from './generated/types.ts';
@@ -126,6 +129,8 @@ async function live(play: Play, now: bigint, onDay: () => void, over: AbortSigna
 function founding(play: Play, [founder, ...others]: readonly Employee[]): Happening[] {
   return [
     [7 * 60, () => register(play, founder!)],
+    [7 * 60 + 3, () => verifyEmail(play, founder!)],
+    [16 * 60, () => openBranches(play, founder!, others)],
     ...others.flatMap((person, at) => hiring(play, founder!, person, 8 * 60 + 40 * at)),
   ];
 }
@@ -199,6 +204,7 @@ function administration(play: Play, staff: Employee[], day: number): Happening[]
   switch (day % 10) {
     case 0:
       return [
+        does(2, 'updateSettings', { security: { failedLoginsWindowMinutes: 10 + (day % 3) * 5 } }),
         does(5, 'updateTenant', { id: admin.tenantId, name: `${company.name} Group` }),
         does(65, 'updateTenant', { id: admin.tenantId, name: company.name }),
       ];
@@ -234,7 +240,15 @@ function administration(play: Play, staff: Employee[], day: number): Happening[]
     case 8:
       return company.subdomain === 'globex' ? [[noon, () => copyIsUsed(play, someone)]] : [];
     default:
-      return [[noon, () => triesTo(play, admin, 'createUser', { email, fullName, role: 'MEMBER' })]];
+      // Invited again and again, and never comes.
+      return [
+        does(20, 'inviteUser', {
+          email: `consultant@${company.subdomain}-partners.example`,
+          role: 'AUDITOR',
+        }),
+        [noon + 40, () => endSessions(play, admin, someone)],
+        [noon, () => triesTo(play, admin, 'createUser', { email, fullName, role: 'MEMBER' })],
+      ];
   }
 }
 

@@ -59,6 +59,13 @@ export const COMPANIES: readonly Company[] = [
   },
 ];
 
+/** Where each company works. */
+export const BRANCHES = [
+  ['Headquarters', 'HQ'],
+  ['Harbour', 'HRB'],
+  ['Old Town', 'OLD'],
+] as const;
+
 /** Comes for some weeks and leaves: a user that is created and deleted. */
 export const TRAINEE = 'Toni Maurer';
 

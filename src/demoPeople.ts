@@ -1,6 +1,6 @@
 /** What the people of the demo data do, each through the operation that does it. */
 import type { Mutations } from './audit/act.ts';
-import { BROWSERS, type Company, emailAt, INTRUDER } from './demoCast.ts';
+import { BRANCHES, BROWSERS, type Company, emailAt, INTRUDER } from './demoCast.ts';
 import type { Ending, Payload, Player, Stage } from './demoStage.ts';
 import type { Role } from './generated/types.ts';
 
@@ -49,16 +49,39 @@ export async function hire(play: Play, admin: Employee, person: Employee): Promi
 
 /** Sets the password through the link that was mailed last. */
 export async function setPassword({ stage, password }: Play, person: Employee): Promise<void> {
-  const link = /https?:\S+/.exec(stage.mailTo(person.email)!.text)![0];
-  const token = new URL(link).searchParams.get('token');
+  const token = mailedToken(stage, person);
   expected('resetPassword', await stage.play('resetPassword', { token, newPassword: password }, person));
   keep(stage, person, undefined);
+}
+
+/** Follows the link that proves an e-mail. */
+export async function verifyEmail({ stage }: Play, person: Employee): Promise<void> {
+  expected('verifyEmail', await stage.play('verifyEmail', { token: mailedToken(stage, person) }, person));
+}
+
+/** Opens the branches of the company, and says who works in which. */
+export async function openBranches(play: Play, admin: Employee, staff: readonly Employee[]): Promise<void> {
+  const ids = [];
+  for (const [name, code] of BRANCHES) {
+    const { branch } = await act(play, admin, 'createBranch', { name, code }, 'branch { id }');
+    ids.push(branch!.id);
+  }
+  for (const [at, { id, role }] of staff.entries()) {
+    const branchIds = role === 'BRANCH_MANAGER' ? [ids[0]] : role === 'MEMBER' ? [ids[at % ids.length]] : [];
+    if (branchIds.length > 0) await act(play, admin, 'setUserBranches', { id, branchIds });
+  }
 }
 
 /** Shuts somebody out, until they are let back in. */
 export async function shutOut(play: Play, admin: Employee, person: Employee): Promise<void> {
   await act(play, admin, 'deactivateUser', { id: person.id, reason: 'on parental leave' });
   person.away = true;
+  keep(play.stage, person, undefined);
+}
+
+/** Ends somebody's sessions; they sign in again. */
+export async function endSessions(play: Play, admin: Employee, person: Employee): Promise<void> {
+  await act(play, admin, 'revokeUserSessions', { id: person.id });
   keep(play.stage, person, undefined);
 }
 
@@ -132,6 +155,11 @@ export async function refresh({ stage }: Play, person: Employee): Promise<void> 
   if (!refreshToken) return;
   const answer = await stage.play('refreshToken', { refreshToken }, { request }, PAIR);
   keep(stage, person, expected('refreshToken', answer));
+}
+
+function mailedToken(stage: Stage, { email }: Employee): string {
+  const link = /https?:\S+/.exec(stage.mailTo(email)!.text)![0];
+  return new URL(link).searchParams.get('token')!;
 }
 
 async function beSignedIn(play: Play, person: Employee): Promise<void> {

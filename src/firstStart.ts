@@ -5,9 +5,10 @@ import type { GraphQLSchema } from 'graphql';
 
 import { type DemoCredentials, seedDemo } from './demo.ts';
 import type { House } from './graphql/context.ts';
+import type { Database } from './platform/db.ts';
 import type { Keys } from './platform/keys.ts';
 import type { Settings } from './platform/settings.ts';
-import { createFirstAdministrator, hasAdministrator } from './users/bootstrap.ts';
+import { createAdministrator, hasAdministrator } from './users/bootstrap.ts';
 
 const PASSWORD_BYTES = 12;
 /** What other processes wait for at most, while the first one seeds. */
@@ -36,12 +37,17 @@ export interface FirstStartOptions {
 export async function firstStart(options: FirstStartOptions): Promise<FirstStart | undefined> {
   const { db } = options.house;
   if (await hasAdministrator(db)) return undefined;
+  // Asked again: another process may have been first while this one waited.
+  return await oneAtATime(db, async () => ((await hasAdministrator(db)) ? undefined : await begin(options)));
+}
+
+/** Furnishes the database, while no other process does. */
+export async function oneAtATime<T>(db: Database, furnish: () => Promise<T>): Promise<T> {
   return await db.withReadTx(
     'PLATFORM',
     async (tx) => {
       await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended('custos first start', 0))`);
-      // Asked again: another process may have been first while this one waited.
-      return (await hasAdministrator(db)) ? undefined : await begin(options);
+      return await furnish();
     },
     { deadlineMs: FIRST_START_MS },
   );
@@ -50,7 +56,12 @@ export async function firstStart(options: FirstStartOptions): Promise<FirstStart
 async function begin({ settings, ...options }: FirstStartOptions): Promise<FirstStart> {
   const demo = settings.demo ? await seedDemo(options) : undefined;
   const { bootstrapAdminEmail: email, bootstrapAdminPassword: given } = settings;
-  const password = given ?? randomBytes(PASSWORD_BYTES).toString('base64url');
-  await createFirstAdministrator(options.house, { email, password });
+  const password = given ?? newPassword();
+  await createAdministrator(options.house, { email, password, by: 'bootstrap' });
   return { administrator: given === undefined ? { email, password } : undefined, demo };
+}
+
+/** A password to be shown once. */
+export function newPassword(): string {
+  return randomBytes(PASSWORD_BYTES).toString('base64url');
 }

@@ -3,21 +3,18 @@
  *
  * Exit codes: 0 after SIGINT or SIGTERM, 1 for a failure, 2 for a wrong environment. A second signal does not wait.
  */
-import { writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import type { Logger } from 'pino';
 
+import { EXIT_FAILED, exitFor } from './exit.ts';
 import { openLog } from './platform/log.ts';
-import { readSettings, SettingsError } from './platform/settings.ts';
+import { readSettings } from './platform/settings.ts';
 import { type Server, startServer } from './server.ts';
 
-const EXIT_FAILED = 1;
-const EXIT_MISCONFIGURED = 2;
 /** What a shell reports of a process that a signal ended, less the number of the signal. */
 const EXIT_SIGNALLED = 128;
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
-const STDERR = 2;
 
 /** Longer than any part takes to stop; what hangs beyond it is left to the system. */
 const STOP_MS = 45_000;
@@ -101,13 +98,6 @@ function announce({ url, firstStart }: Server): void {
   console.log([...lines, ''].join('\n'));
 }
 
-main().catch((cause: unknown) => {
-  const misconfigured = cause instanceof SettingsError;
-  const message = cause instanceof Error ? cause.message : String(cause);
-  // At once: what the stream of a pipe has not written is lost when the process ends.
-  writeSync(
-    STDERR,
-    misconfigured ? `${message}\n` : `Custos did not start: ${message} (LOG_LEVEL=debug tells more)\n`,
-  );
-  process.exit(misconfigured ? EXIT_MISCONFIGURED : EXIT_FAILED);
-});
+main().catch((cause: unknown) =>
+  exitFor(cause, (why) => `Custos did not start: ${why} (LOG_LEVEL=debug tells more)`),
+);

@@ -4,31 +4,18 @@
  */
 import type { Logger } from 'pino';
 
-import type { Services } from './audit/act.ts';
-import { openVault } from './audit/personal.ts';
+import type { Recorded } from './audit/record.ts';
 import { openSealer } from './audit/seal.ts';
 import { openFeed } from './feed/follow.ts';
 import { type FirstStart, firstStart } from './firstStart.ts';
+import { openFoundation, openParts, type ThrottleSizes } from './foundation.ts';
 import type { House } from './graphql/context.ts';
 import { openSchema } from './graphql/schema.ts';
+import { openHealth } from './http/health.ts';
 import { listen } from './http/listen.ts';
-import { assertConfined } from './platform/confinement.ts';
-import { deriveKey } from './platform/crypto.ts';
-import { DatabaseError, openDatabase } from './platform/db.ts';
-import { openClock } from './platform/ids.ts';
-import { openKeys } from './platform/keys.ts';
-import { openMailer } from './platform/mail.ts';
-import { migrate } from './platform/migrate.ts';
-import { openPasswords } from './platform/passwords.ts';
-import { startPostgres } from './platform/postgres.ts';
-import { type Settings, SettingsError } from './platform/settings.ts';
-import { systemCode } from './platform/systemError.ts';
-import { openTokens } from './platform/tokens.ts';
-
-/** The issuer and audience of access tokens where no PUBLIC_URL is set. */
-const TOKEN_ISSUER = 'custos';
-const EMBEDDED_DATABASE = 'custos';
-const EMBEDDED_APP_USER = 'custos';
+import { openMetrics } from './http/metrics.ts';
+import type { Settings } from './platform/settings.ts';
+import { openDetector } from './security/detector.ts';
 
 /** A running server. */
 export interface Server {
@@ -46,6 +33,7 @@ export interface StartOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told how much of the demo data is made, from 0 to 1. */
   readonly onProgress?: ((done: number) => void) | undefined;
+  readonly throttle?: ThrottleSizes | undefined;
 }
 
 /**
@@ -55,65 +43,58 @@ export interface StartOptions {
 export async function startServer(
   settings: Settings,
   log: Logger,
-  { signal, onProgress }: StartOptions = {},
+  { signal, onProgress, throttle }: StartOptions = {},
 ): Promise<Server> {
-  const stops: (() => Promise<void>)[] = [];
-  const opened = <Part extends { stop(): Promise<void> }>(part: Part): Part => {
-    stops.push(() => part.stop());
-    return part;
-  };
-  const stop = async () => {
-    for (const each of stops.splice(0).toReversed()) {
-      await each().catch((err: unknown) => log.error({ err }, 'a part did not stop cleanly'));
-    }
-  };
-
+  const parts = openParts(log);
+  const { opened, stop } = parts;
   try {
-    const clock = openClock();
-    const keys = await openKeys(settings);
-    const { adminUrl, appUrl, appUser, adminVariable } = await databaseOf(settings, log, opened);
-    await migrate({ adminUrl, appUser, now: clock.now() }).catch(blame(adminVariable));
-    signal?.throwIfAborted();
-    const db = opened(openDatabase({ url: appUrl }));
-    await assertConfined(db, settings).catch(blame('DATABASE_URL'));
-
     // Without PUBLIC_URL it is known when the server listens; tokens must not depend on a port that changes.
     let publicUrl = settings.publicUrl ?? `http://localhost:${settings.port}`;
-    const issuer = settings.publicUrl ?? TOKEN_ISSUER;
-    const services: Services = {
-      clock,
+    const foundation = await openFoundation({
+      settings,
       log,
-      vault: openVault(keys.master),
-      passwords: opened(
-        openPasswords({
-          pepper: deriveKey(keys.master, 'custos password pepper'),
-          cost: settings.passwordCost,
-          workers: settings.passwordWorkers,
-        }),
-      ),
-      tokens: openTokens({ privateKey: keys.jwt, issuer, audience: issuer, now: () => clock.now() }),
-      mailer: opened(
-        openMailer({ smtpUrl: settings.smtpUrl, from: settings.mailFrom, dataDir: settings.dataDir, log }),
-      ),
-      get publicUrl() {
-        return publicUrl;
-      },
-    };
+      parts,
+      signal,
+      throttle,
+      publicUrl: () => publicUrl,
+    });
+    const { db, keys, services } = foundation;
+    const { clock } = services;
     const sealer = opened(openSealer({ db, clock, log }));
     const feed = opened(openFeed({ db, log }));
-    const house: House = { db, services, feed, recorded: () => sealer.nudge() };
+    const { passwords } = services;
+    const metrics = openMetrics({
+      db,
+      sealer,
+      feed,
+      passwords,
+      detector: { lag: () => detector.lag() },
+      token: settings.metricsToken,
+    });
+    const health = openHealth({ db, sealer });
+    const recorded = (what: Recorded) => {
+      sealer.nudge();
+      metrics.recorded(what);
+    };
+    const house: House = { db, services, feed, recorded };
+    const detector = opened(openDetector(house));
 
     const schema = openSchema();
     // Before the first start makes anything: where it cannot listen, it has nothing to tell and nobody to tell it to.
     const listening = opened(
       await listen({
         house,
-        schema,
+        schema: metrics.watched(schema),
         host: settings.host,
         port: settings.port,
         trustedProxies: settings.trustedProxies,
+        publicUrl: settings.publicUrl,
+        corsOrigins: settings.corsOrigins,
+        introspection: settings.introspection,
+        alsoServe: [metrics, health],
       }),
     );
+    opened({ stop: async () => health.drain() });
     publicUrl = settings.publicUrl ?? listening.url;
     const first = await firstStart({ house, schema, keys, settings, signal, onProgress });
     signal?.throwIfAborted();
@@ -122,45 +103,4 @@ export async function startServer(
     await stop();
     throw cause;
   }
-}
-
-async function databaseOf(
-  settings: Settings,
-  log: Logger,
-  opened: <Part extends { stop(): Promise<void> }>(part: Part) => Part,
-) {
-  if (settings.databaseUrl !== undefined) {
-    const adminUrl = settings.databaseAdminUrl ?? settings.databaseUrl;
-    return {
-      adminUrl,
-      adminVariable: adminUrl === settings.databaseUrl ? 'DATABASE_URL' : 'DATABASE_ADMIN_URL',
-      appUrl: settings.databaseUrl,
-      appUser: decodeURIComponent(new URL(settings.databaseUrl).username),
-    };
-  }
-  const embedded = opened(await startPostgres({ dataDir: settings.dataDir, log }));
-  return {
-    adminUrl: embedded.adminUrl(EMBEDDED_DATABASE),
-    adminVariable: 'CUSTOS_DATA_DIR',
-    appUrl: embedded.appUrl(EMBEDDED_DATABASE),
-    appUser: EMBEDDED_APP_USER,
-  };
-}
-
-/** Rethrows what keeps the database from being reached or migrated as a fault of the variable that leads there. */
-function blame(variable: string) {
-  return (thrown: unknown): never => {
-    // Drizzle wraps what the driver throws, with the statement in its message.
-    const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-    const code = cause instanceof DatabaseError ? cause.sqlstate : (systemCode(cause) ?? '');
-    const why = cause instanceof Error && cause.message ? cause.message : code;
-    if (/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000)$/.test(code)) {
-      throw new SettingsError(`${variable} must lead to a PostgreSQL server that lets Custos in: ${why}`);
-    }
-    if (code === '42501') {
-      const able = 'may make roles and tables, or owns those there are';
-      throw new SettingsError(`DATABASE_ADMIN_URL must log in as a role that ${able}: ${why}`);
-    }
-    throw thrown;
-  };
 }

@@ -1,0 +1,94 @@
+#!/usr/bin/env node
+/**
+ * The command line, `custos`. It reads the same environment as the server and may run beside it. Results go to standard
+ * output, the log to standard error.
+ *
+ * Exit codes: 0 when it is done, 1 for a failure, 2 for a wrong environment or command line, 130 or 143 when it is called off.
+ */
+import { text } from 'node:stream/consumers';
+
+import { Command as Program, CommanderError } from 'commander';
+import { pino } from 'pino';
+
+import { type Command, createAdmin, migrate, seed } from './commands.ts';
+import { EXIT_MISCONFIGURED, exitFor } from './exit.ts';
+import { openLog } from './platform/log.ts';
+import { readSettings } from './platform/settings.ts';
+
+const STDERR = 2;
+const EXIT_CALLED_OFF = { SIGINT: 130, SIGTERM: 143 } as const;
+
+const program = new Program('custos')
+  .description('Runs and furnishes Custos. All configuration comes from the environment.')
+  .exitOverride();
+
+program
+  .command('serve')
+  .description('start the server, as `npm start` does')
+  .action(async () => {
+    await import('./main.ts');
+  });
+
+program
+  .command('migrate')
+  .description('bring the database to the schema of this version, as DATABASE_ADMIN_URL')
+  .action(() =>
+    run(async (command) => {
+      const applied = await migrate(command);
+      if (applied.length === 0)
+        console.log('Nothing to migrate: the database has the schema of this version.');
+      for (const name of applied) console.log(`Applied ${name}`);
+    }),
+  );
+
+program
+  .command('create-admin')
+  .description('make a super administrator')
+  .requiredOption('--email <email>', 'what to sign in with')
+  .option('--name <name>', 'what to be called', 'Administrator')
+  .option(
+    '--password-stdin',
+    'read the password from standard input; without it one is made up and printed once',
+  )
+  .action(({ email, name, passwordStdin }: { email: string; name: string; passwordStdin?: true }) =>
+    run(async (command) => {
+      // Only the line break that `echo` and files end with is not the password's.
+      const password = passwordStdin && (await text(process.stdin)).replace(/\r?\n$/, '');
+      const made = await createAdmin(command, { email, name, password });
+      console.log(made === undefined ? `Made ${email}.` : `Made ${email}   ${made}   (shown only this once)`);
+    }),
+  );
+
+program
+  .command('seed')
+  .description('make the demo data in an empty database')
+  .action(() =>
+    run(async (command) => {
+      const { emails, password } = await seed(command);
+      console.log(`Made three tenants. Sign in with ${emails.join(', ')}\nand the password ${password}`);
+    }),
+  );
+
+/** Runs a command with the environment's settings; a signal calls it off, and what it opened is closed. */
+async function run(work: (command: Command) => Promise<void>): Promise<void> {
+  const settings = readSettings(process.env);
+  const log = openLog({ level: settings.logLevel, to: pino.destination({ fd: STDERR, sync: true }) });
+  const calledOff = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      process.exitCode = EXIT_CALLED_OFF[signal];
+      calledOff.abort();
+    });
+  }
+  try {
+    await work({ settings, log, signal: calledOff.signal });
+  } catch (cause) {
+    if (!calledOff.signal.aborted) throw cause;
+  }
+}
+
+program.parseAsync().catch((cause: unknown) => {
+  // Commander has said what is wrong; asked for help, it ends this way too.
+  if (cause instanceof CommanderError) process.exit(cause.exitCode === 0 ? 0 : EXIT_MISCONFIGURED);
+  exitFor(cause, (why) => `custos: ${why}`);
+});
