@@ -43,6 +43,9 @@ const TOP_LEVEL = [
   'console',
   'bench',
   'docs',
+  'client',
+  'Dockerfile',
+  'compose.yaml',
   // Made, not committed:
   'node_modules',
   'dist',

@@ -1,7 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 
+import { openKeys } from '../src/platform/keys.ts';
+import { readSettings } from '../src/platform/settings.ts';
 import { freshDatabase } from './world/database.ts';
 import { type Announced, build, databaseServer, emptyDataDir, start } from './world/process.ts';
 import { type Answer, post } from './world/server.ts';
@@ -276,14 +280,78 @@ test('with DATABASE_URL it uses that server and makes no demo data', async () =>
   expect(await program.ended()).toBe(0);
 });
 
-test('a superuser as DATABASE_URL is refused with a line that says what to do', async () => {
-  const { adminUrl } = await freshDatabase();
+test('three processes that start at once on an empty database all serve, and each migration is applied once', async () => {
+  const { admin, adminUrl } = await freshDatabase({ from: '' });
+  await admin.unsafe(
+    `do $$ begin create role process_login login password 'test';
+     exception when duplicate_object or unique_violation then null; end $$`,
+  );
+  const env = {
+    CUSTOS_DATA_DIR: await emptyDataDir(),
+    DATABASE_URL: Object.assign(new URL(adminUrl), { username: 'process_login' }).href,
+    DATABASE_ADMIN_URL: adminUrl,
+  };
+
+  const announced = await Promise.all([start(env), start(env), start(env)].map((each) => each.ready()));
+
+  const [first, ...others] = announced.filter(({ administrator }) => administrator !== undefined);
+  expect(others).toEqual([]);
+  for (const { url } of announced) {
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    const { data } = await ask(url, await tokenOf({ ...first!, url }), '{ me { role } }');
+    expect(data.me.role).toBe('SUPER_ADMIN');
+  }
+  const applied = await admin`select hash from drizzle.__drizzle_migrations`;
+  const { entries } = JSON.parse(
+    await readFile(new URL('../drizzle/meta/_journal.json', import.meta.url), 'utf8'),
+  ) as { entries: unknown[] };
+  expect(new Set(applied.map(({ hash }) => hash as string)).size).toBe(applied.length);
+  expect(applied).toHaveLength(entries.length);
+});
+
+test('in production a master key that is too short, and the owner of the tables as the application, are refused', async () => {
+  const { admin, adminUrl } = await freshDatabase();
+  const keys = await openKeys({ ...readSettings({}), dataDir: await emptyDataDir() });
+  const env = {
+    NODE_ENV: 'production',
+    PUBLIC_URL: 'http://custos.test',
+    CUSTOS_DATA_DIR: await emptyDataDir(),
+    JWT_PRIVATE_KEY: keys.jwt.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    LEDGER_PRIVATE_KEY: keys.ledger.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    CUSTOS_MASTER_KEY: keys.master.toString('base64'),
+    DATABASE_ADMIN_URL: adminUrl,
+  };
+  const owner = `process_owner_${randomBytes(4).toString('hex')}`;
+  await admin.unsafe(`create role ${owner} login password 'test'; alter table audit_logs owner to ${owner}`);
+  onTestFinished(async () => {
+    await admin.unsafe(`reassign owned by ${owner} to postgres; drop owned by ${owner}; drop role ${owner}`);
+  });
+  const DATABASE_URL = Object.assign(new URL(adminUrl), { username: owner }).href;
+
+  const short = start({ ...env, DATABASE_URL, CUSTOS_MASTER_KEY: randomBytes(31).toString('base64') });
+  expect(await short.ended()).toBe(2);
+  expect(short.out.stderr).toMatch(
+    /^CUSTOS_MASTER_KEY must be 32 bytes in base64 [^\n]+: it has 31 bytes\n$/,
+  );
+  const owning = start({ ...env, DATABASE_URL });
+  expect(await owning.ended()).toBe(2);
+  expect(owning.out.stderr).toMatch(
+    /^DATABASE_URL must not log in as the owner of the tables, but [^\n]+\n$/,
+  );
+});
+
+test('a superuser as DATABASE_URL is refused with a line that says what to do, before anything is made', async () => {
+  const { admin, adminUrl } = await freshDatabase({ from: '' });
   const program = start({ CUSTOS_DATA_DIR: await emptyDataDir(), DATABASE_URL: adminUrl });
 
   expect(await program.ended()).toBe(2);
   expect(program.out.stderr).toMatch(
     /^DATABASE_URL must log in as a role that row-level security binds, but "postgres" is a superuser[^\n]+DATABASE_ADMIN_URL\n$/,
   );
+  const made = await admin`
+    select nspname from pg_namespace where nspname = 'drizzle'
+    union all select relname from pg_class where relname = 'audit_logs'`;
+  expect([...made]).toEqual([]);
 });
 
 test('a login that the server does not know, or that may not migrate, is named with its variable', async () => {

@@ -2,6 +2,16 @@ import type { GraphQLResolveInfo } from 'graphql';
 import { expect, test } from 'vitest';
 
 import type { Context, Scope, UserActor } from '../../src/audit/act.ts';
+import { ANY, having } from '../../src/audit/filter.ts';
+import {
+  differentIn,
+  endOf,
+  kindsIn,
+  lastSeenIn,
+  periodsIn,
+  type Span,
+  topIn,
+} from '../../src/audit/statistics.ts';
 import { scopesOf } from '../../src/auth/roles.ts';
 import { AUDIT_CATALOGUE } from '../../src/generated/catalogue.ts';
 import type { AuditLogFilter } from '../../src/generated/types.ts';
@@ -10,7 +20,8 @@ import * as auditLogs from '../../src/security/auditLogs.ts';
 import * as events from '../../src/security/events.ts';
 import { rawApplication } from '../world/application.ts';
 import type { FreshDatabase } from '../world/database.ts';
-import { type Plan, plansOf } from '../world/plans.ts';
+import { type Plan, type PlanNode, plansOf } from '../world/plans.ts';
+import { allSealed } from '../world/seal.ts';
 import { world, type World } from '../world/server.ts';
 
 const RECORDS = 20_011;
@@ -110,6 +121,79 @@ test('as the application, every documented filter of a tenant is served by an in
   }
 });
 
+/** Every way of counting. */
+const COUNTS: Record<string, (scope: Scope, span: Span) => Promise<unknown>> = {
+  kindsIn: (scope, span) => kindsIn(scope, [span]),
+  byDay: (scope, span) => periodsIn(scope, span, 'day'),
+  byHour: (scope, span) => periodsIn(scope, span, 'hour'),
+  topActors: (scope, span) => topIn(scope, span, 'actor', 10),
+  topAddresses: (scope, span) => topIn(scope, span, 'address', 10),
+  topDevices: (scope, span) => topIn(scope, span, 'device', 10),
+  // Nothing is counted when it is explained.
+  activeUsers: (scope, span) => differentIn(scope, span, 'actor').catch(() => 0),
+  first: (scope, span) => endOf(scope, span, 'first'),
+  last: (scope, span) => endOf(scope, span, 'last'),
+  lastSeen: (scope, span) => lastSeenIn(scope, [span]),
+};
+
+test('as the application, numbers of a month are read from what is kept, and records of its edges only', async () => {
+  const here = await world();
+  await fill(here.database);
+  await allSealed(here.database.admin);
+  await here.database.admin`analyze audit_hours, audit_facets`;
+  const raw = await rawApplication(here.database);
+  const facts = await partitionFacts(here.database);
+  const now = here.server.house.services.clock.now();
+  const month = { isPart: false, from: now - 30n * DAY_MICROS, to: now - DAY_MICROS / 2n };
+  const ofTenant = { ...month, tenantId: TENANT, condition: having('tenantId', TENANT) };
+  const ofUser = {
+    ...ofTenant,
+    isPart: true,
+    condition: { all: [ofTenant.condition, having('userId', id(2, 7))] },
+  };
+  const twoDays = (2 * RECORDS) / DAYS;
+  const readers = [
+    { tenancy: { tenantId: TENANT }, span: ofTenant, recordsMax: twoDays / TENANTS },
+    { tenancy: 'PLATFORM', span: { ...month, tenantId: undefined, condition: ANY }, recordsMax: twoDays },
+    { tenancy: { tenantId: TENANT }, span: ofUser, recordsMax: 20 },
+  ] as const;
+
+  for (const { span, tenancy, recordsMax } of readers) {
+    for (const [name, count] of Object.entries(COUNTS)) {
+      const plans = await plansOf(raw, tenancy, (tx) => count({ tx, now } as Scope, span));
+      const found = plans.flatMap((plan) => [...faultsOf(plan, facts), ...unboundedIn(plan)]);
+      const inOrder = ['first', 'last'].includes(name);
+      const read = plans
+        .map(({ nodes }) => recordsIn(nodes, facts))
+        .filter((rows) => !inOrder && rows > recordsMax);
+      expect({ name, tenancy, plans: plans.length, found, read }).toEqual({
+        name,
+        tenancy,
+        plans: 1,
+        found: [],
+        read: [],
+      });
+    }
+  }
+});
+
+/** The kept numbers that are read without a bound in time. */
+function unboundedIn({ nodes }: Plan): string[] {
+  return nodes.flatMap((node) => {
+    const { 'Relation Name': relation = '', 'Index Cond': own, Plans: inputs = [] } = node;
+    const condition = own ?? inputs.map((input) => input['Index Cond']).join(' ');
+    const isBounded =
+      !/^audit_(hours|facets)$/.test(relation) || /\((hour|day) >= .*\((hour|day) < /.test(condition);
+    return isBounded ? [] : [`reads ${relation} where ${condition}`];
+  });
+}
+
+/** How many records are expected to be read. */
+function recordsIn(nodes: readonly PlanNode[], { filled }: PartitionFacts): number {
+  const scans = nodes.filter((node) => filled.has(node['Relation Name'] ?? ''));
+  return scans.reduce((sum, scan) => sum + scan['Plan Rows'], 0);
+}
+
 /** What a plan does that it must not: read a partition from end to end, or sort more than a few pages. */
 function faultsOf({ nodes }: Plan, { filled }: PartitionFacts): string[] {
   return nodes.flatMap((node) => {
@@ -168,9 +252,10 @@ function contextOn(here: World, tx: Scope['tx']): Context {
   } as unknown as Context;
 }
 
-/** Records of the last weeks in seven tenants: few are failures, fewer security events. */
+/** Records of the last weeks in seven tenants: most of three actions, few of them failures, fewer security events. */
 async function fill({ admin }: FreshDatabase): Promise<void> {
-  const keys = JSON.stringify(Object.values(AUDIT_CATALOGUE).map(({ key, resource }) => ({ key, resource })));
+  const { LOGIN, LOGIN_FAILED, LOGOUT, ...others } = AUDIT_CATALOGUE;
+  const keys = JSON.stringify([LOGIN, LOGIN_FAILED, LOGOUT, ...Object.values(others)]);
   await admin`
     with facts as (select array_agg(value) as all from jsonb_array_elements(${keys}::text::jsonb)),
     made as (

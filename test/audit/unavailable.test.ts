@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { InputOf, Mutations } from '../../src/audit/act.ts';
 import { MUTATIONS } from '../../src/generated/catalogue.ts';
 import { tokenHash } from '../../src/platform/crypto.ts';
-import { expectRefused } from '../world/auditRecord.ts';
+import { expectRefused, sessionOf } from '../world/auditRecord.ts';
 import { businessRows } from '../world/business.ts';
 import { PASSWORD, type Person, type World, world } from '../world/server.ts';
 import { until } from '../world/wait.ts';
@@ -87,11 +87,27 @@ async function callsOf(here: World): Promise<Calls> {
     await here.user(admin, 'MEMBER'),
   ];
   await admin.do('deactivateUser', { id: cid.id, reason: 'Away' });
+  const invited = await admin.do('inviteUser', { email: 'eve@example.com', role: 'MEMBER' }, 'user { id }');
+  const place = async (code: string) =>
+    (await admin.do('createBranch', { name: code, code }, 'branch { id }')).data.branch.id as string;
+  const [open, closed] = [await place('OPEN'), await place('CLOSED')];
+  await admin.do('deactivateBranch', { id: closed });
+  const elsewhere = await here.signIn(dan.email, PASSWORD);
+  const sessionId = sessionOf({ ...dan, token: elsewhere.data.accessToken as string });
+  await ann.do('deleteTenant', { id: tenantId });
+  const events = await admin.ask('{ securityEvents(first: 1) { nodes { id } } }');
+  const event = { id: events.data.securityEvents.nodes[0].id as string };
   const token = 'a-token-from-a-mail';
+  const mailed = [
+    ['PASSWORD_RESET', dan.id],
+    ['EMAIL_VERIFICATION', bob.id],
+    ['INVITATION', invited.data.user.id as string],
+  ] as const;
   await here.database.admin.begin(async (sql) => {
     await sql`set local session_replication_role = replica`;
-    await sql`insert into mailed_tokens (tenant_id, hash, user_id, purpose, created_at, expires_at)
-      values (${tenantId}, ${tokenHash(token)}, ${dan.id}, 'PASSWORD_RESET', now(), now() + interval '1 hour')`;
+    for (const [purpose, userId] of mailed)
+      await sql`insert into mailed_tokens (tenant_id, hash, user_id, purpose, created_at, expires_at)
+        values (${tenantId}, ${tokenHash(token + purpose)}, ${userId}, ${purpose}, now(), now() + interval '1 hour')`;
   });
   const person = { email: 'new@example.com', fullName: 'New' };
   const calls: Calls = {
@@ -102,7 +118,18 @@ async function callsOf(here: World): Promise<Calls> {
       input: { ...person, tenantName: 'New', subdomain: 'new', password: PASSWORD },
     },
     forgotPassword: { by: here.anybody, input: { email: ann.email } },
-    resetPassword: { by: here.anybody, input: { token, newPassword: PASSWORD } },
+    revokeSession: { by: dan, input: { sessionId } },
+    revokeOtherSessions: { by: dan, input: undefined },
+    resendVerification: { by: dan, input: undefined },
+    resetPassword: {
+      by: here.anybody,
+      input: { token: `${token}PASSWORD_RESET`, newPassword: 'another password' },
+    },
+    verifyEmail: { by: here.anybody, input: { token: `${token}EMAIL_VERIFICATION` } },
+    acceptInvitation: {
+      by: here.anybody,
+      input: { token: `${token}INVITATION`, password: PASSWORD, fullName: 'Eve' },
+    },
     changePassword: { by: ann, input: { currentPassword: PASSWORD, newPassword: 'another password' } },
     logout: { by: ann, input: undefined },
     createTenant: { by: root, input: { name: 'Newer', subdomain: 'newer' } },
@@ -112,6 +139,19 @@ async function callsOf(here: World): Promise<Calls> {
     deactivateTenant: { by: root, input: { id: gone.id, reason: 'Unpaid' } },
     deleteTenant: { by: root, input: { id: gone.id } },
     createUser: { by: admin, input: { ...person, role: 'MEMBER' } },
+    updateSettings: { by: admin, input: { organisation: { displayName: 'Acme' } } },
+    createBranch: { by: admin, input: { name: 'New', code: 'NEW' } },
+    updateBranch: { by: admin, input: { id: open, name: 'Newer' } },
+    activateBranch: { by: admin, input: { id: closed } },
+    setUserBranches: { by: admin, input: { id: bob.id, branchIds: [open] } },
+    deactivateBranch: { by: admin, input: { id: open } },
+    deleteBranch: { by: admin, input: { id: open } },
+    acknowledgeSecurityEvent: { by: admin, input: event },
+    resolveSecurityEvent: { by: admin, input: event },
+    inviteUser: { by: admin, input: { email: 'fay@example.com', role: 'MEMBER' } },
+    startPasswordReset: { by: admin, input: { id: bob.id } },
+    revokeUserSessions: { by: admin, input: { id: bob.id } },
+    unlockAccount: { by: admin, input: { id: bob.id } },
     updateUser: { by: admin, input: { id: bob.id, fullName: 'Bob' } },
     changeUserRole: { by: admin, input: { id: bob.id, role: 'AUDITOR' } },
     activateUser: { by: admin, input: { id: cid.id } },

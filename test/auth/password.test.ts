@@ -7,6 +7,12 @@ import { PASSWORD, type World, world } from '../world/server.ts';
 import { until } from '../world/wait.ts';
 
 const NEXT = 'another horse battery';
+const PROVEN = {
+  path: 'emailVerifiedAt',
+  before: null,
+  after: expect.any(String) as string,
+  redaction: null,
+};
 const SECRET_CHANGE = { path: 'passwordHash', before: null, after: null, redaction: 'SECRET' };
 
 async function scene() {
@@ -79,7 +85,11 @@ test('the link sets a password once; all sessions end; the record shows only tha
   const token = await mailedToken(here, member.email, 'Set a new password');
 
   const short = await here.anybody.do('resetPassword', { token, newPassword: 'short' }, 'success');
-  expectRefused(short, 'PASSWORD_POLICY');
+  expectRefused(short, 'PASSWORD_POLICY', { newPassword: 'A password has at least 8 characters.' });
+  const common = await here.anybody.do('resetPassword', { token, newPassword: 'PassWord1' }, 'success');
+  expectRefused(common, 'PASSWORD_POLICY', {
+    newPassword: 'This password is among the most common ones.',
+  });
   const uses = await Promise.all(
     Array.from({ length: 10 }, () =>
       here.anybody.do('resetPassword', { token, newPassword: NEXT }, 'success'),
@@ -90,7 +100,12 @@ test('the link sets a password once; all sessions end; the record shows only tha
   expect(done).toHaveLength(1);
   for (const refused of uses.filter(({ data }) => data === null)) expectRefused(refused, 'TOKEN_INVALID');
   expect(await changesOf(here, done[0]!.requestId)).toEqual([
-    { action: 'PASSWORD_RESET', status: 'SUCCESS', actor: { type: 'ANONYMOUS' }, changes: [SECRET_CHANGE] },
+    {
+      action: 'PASSWORD_RESET',
+      status: 'SUCCESS',
+      actor: { type: 'ANONYMOUS' },
+      changes: [PROVEN, SECRET_CHANGE],
+    },
   ]);
   expect((await member.ask('{ me { id } }')).errors[0]!.extensions['reason']).toBe('SESSION_REVOKED');
   expectRefused(await here.signIn(member.email, PASSWORD), 'INVALID_CREDENTIALS');

@@ -235,3 +235,22 @@ test('logout ends the session at once, and is refused to nobody', async () => {
     failure: 'SIGN_IN_REQUIRED',
   });
 });
+
+test('the answer of a sign-in is made for who has signed in, whoever else the request says it is', async () => {
+  const here = await world();
+  const { admin, id } = await here.tenant();
+  const elsewhere = await here.tenant('Other');
+  const operation = `mutation In($input: LoginInput!) { login(input: $input) { user { id tenant { id } } } }`;
+  const input = { email: admin.email, password: PASSWORD };
+
+  for (const somebody of [here.anybody, elsewhere.admin]) {
+    const { data, errors } = await somebody.ask(operation, { input });
+    expect({ errors, user: data.login.user }).toEqual({ errors: [], user: { id: admin.id, tenant: { id } } });
+  }
+  // What comes after it in the same request is done by who sent the request.
+  const both = `mutation Both($input: LoginInput!) { login(input: $input) { user { id } }
+    updateTenant(input: { id: "${id}", name: "Mine" }) { tenant { name } } }`;
+  const { data, errors } = await elsewhere.admin.ask(both, { input });
+  expect(data.updateTenant).toBeNull();
+  expect(errors.map(({ extensions }) => extensions['reason'])).toEqual(['TENANT_NOT_FOUND']);
+});

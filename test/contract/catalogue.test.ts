@@ -67,7 +67,7 @@ test.each([
   [
     'an action that nothing emits',
     `enum AuditAction { USER_CREATED @event(key: "user.created", resource: USER) USER_INVITED @event(key: "user.invited", resource: USER) } input Input { a: Int } type Mutation { ${CREATE} }`,
-    'AuditAction.USER_INVITED: no mutation emits it; add @audit(action: USER_INVITED) to one',
+    'AuditAction.USER_INVITED: nothing emits it; add @audit(action: USER_INVITED) to a mutation, or @event(emitter:)',
   ],
   [
     'an audited mutation with loose arguments',
@@ -120,7 +120,15 @@ test('only what has to be is open to those who are not signed in', () => {
       .map(({ name }) => `${root.name}.${name}`),
   );
   expect(open.sort()).toEqual(
-    ['login', 'refreshToken', 'register', 'forgotPassword', 'resetPassword']
+    [
+      'login',
+      'refreshToken',
+      'register',
+      'forgotPassword',
+      'resetPassword',
+      'verifyEmail',
+      'acceptInvitation',
+    ]
       .map((name) => `Mutation.${name}`)
       .sort(),
   );

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import { connect, isIP, SocketAddress } from 'node:net';
+import proxyAddr from '@fastify/proxy-addr';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
@@ -274,6 +275,53 @@ test('whatever a client writes in front, it cannot choose the address', () => {
     }),
   );
 });
+
+test('a peer that is not trusted cannot choose its address, whatever it writes into whatever header', () => {
+  const names = fc.constantFrom(...FORWARDING_HEADERS);
+  const value = fc.oneof(fc.string({ unit: 'binary' }), fc.ipV4(), fc.ipV6(), chainOf(fc.ipV4()));
+  const headers = fc.dictionary(names, fc.oneof(value, fc.array(value)));
+  fc.assert(
+    fc.property(fc.ipV4(), headers, (peer, headers) => {
+      fc.pre(!peer.startsWith('10.'));
+      expect(clientAddress({ peer, headers, trusted }).ip).toBe(peer);
+      expect(clientAddress({ peer, headers, trusted: nobody }).ip).toBe(peer);
+    }),
+  );
+});
+
+test('a chain of addresses leads to whom proxy-addr, which Express and Fastify ask, takes for the client', () => {
+  const networks = ['10.0.0.0/8', '172.16.0.0/12', '2001:db8::/32'];
+  const proxies = parseTrustedProxies(networks);
+  const oracle = proxyAddr.compile(networks);
+  const proxy = fc.constantFrom('10.0.0.1', '10.255.255.255', '172.31.0.9', '2001:db8::1', '2001:db8:f::9');
+  const anyone = fc.constantFrom('11.0.0.1', '172.32.0.1', '192.0.2.1', '2001:db9::1', '::1');
+  const hop = fc.oneof(proxy, anyone, fc.ipV4());
+  fc.assert(
+    fc.property(fc.oneof(proxy, hop), fc.array(hop, { minLength: 1, maxLength: 31 }), (peer, hops) => {
+      const request = { headers: { 'x-forwarded-for': hops.join(', ') }, socket: { remoteAddress: peer } };
+      expect(ipOf(hops.join(', '), peer, proxies)).toBe(proxyAddr(request as never, oracle));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+const FORWARDING_HEADERS = [
+  'x-forwarded-for',
+  'x-real-ip',
+  'forwarded',
+  'x-client-ip',
+  'x-forwarded',
+  'forwarded-for',
+  'via',
+  'cf-connecting-ip',
+  'true-client-ip',
+  'x-cluster-client-ip',
+  'x-originating-ip',
+];
+
+function chainOf(address: fc.Arbitrary<string>): fc.Arbitrary<string> {
+  return fc.array(address, { maxLength: 40 }).map((all) => all.join(', '));
+}
 
 let server: ReturnType<typeof createServer>;
 let seen: ClientAddress | undefined;

@@ -86,32 +86,37 @@ test.each([
   ['1.2.3.4, 127.0.0.9', '1.2.3.4'],
   ['[2001:db8:0::1]:443', '2001:db8::1'],
   ['::ffff:1.2.3.4', '1.2.3.4'],
+  ['1.2.3.4, ::ffff:127.0.0.9', '1.2.3.4'],
+  ['127.0.0.8, 127.0.0.9', '127.0.0.8'],
+  ['1.2.3.4, unknown', '127.0.0.1'],
   ['unknown', '127.0.0.1'],
-])('behind a trusted proxy %s is %s', async (forwarded, ip) => {
+  ['2130706433', '127.0.0.1'],
+  ['01.2.3.4', '127.0.0.1'],
+  ['1.2.3.4/24', '127.0.0.1'],
+  ['fe80::1%eth0', '127.0.0.1'],
+  [',,', '127.0.0.1'],
+])('behind a trusted proxy %s is %s, over HTTP as over WebSocket', async (forwarded, ip) => {
   const here = await world({ TRUSTED_PROXIES: '127.0.0.0/8' });
-  const answer = await failedLogin(here, { 'x-forwarded-for': forwarded });
-  expect(await leftBy(await here.root(), answer.requestId)).toMatchObject([{ ipAddress: ip }]);
+  const root = await here.root();
+  const headers = { 'x-forwarded-for': forwarded };
+  const { requestId } = await failedLogin(here, headers);
+  expect(await leftBy(root, requestId)).toMatchObject([{ ipAddress: ip }]);
+  expect(await leftBy(root, await failedLoginOverSocket(here, headers))).toMatchObject([{ ipAddress: ip }]);
+});
+
+test('over a WebSocket too nobody who is not trusted chooses an address', async () => {
+  const here = await world();
+  const headers = { 'x-forwarded-for': '6.6.6.6', 'x-real-ip': '6.6.6.6', forwarded: 'for=6.6.6.6' };
+  expect(await leftBy(await here.root(), await failedLoginOverSocket(here, headers))).toMatchObject([
+    { ipAddress: '127.0.0.1', context: { transport: 'WEBSOCKET', forwardedFor: ['6.6.6.6'] } },
+  ]);
 });
 
 test('an operation over a WebSocket has an id and the address of its upgrade', async () => {
   const here = await world({ TRUSTED_PROXIES: '127.0.0.0/8' });
   const root = await here.root();
-  const socket = new WebSocket(`${here.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
-    headers: { 'x-forwarded-for': '1.2.3.4', 'user-agent': 'a browser' },
-  });
-  await once(socket, 'open');
-  socket.send(JSON.stringify({ type: 'connection_init' }));
-  await once(socket, 'message');
-  const query = 'mutation { login(input: { email: "a", password: "b" }) { expiresAt } }';
-  socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }));
-  const [message] = (await once(socket, 'message')) as [Buffer];
-  socket.close();
-
-  const { payload } = JSON.parse(message.toString()) as {
-    payload: { extensions: { requestId: string }; errors: { extensions: object }[] };
-  };
-  expect(payload.errors[0]!.extensions).toMatchObject({ requestId: payload.extensions.requestId });
-  expect(await leftBy(root, payload.extensions.requestId)).toMatchObject([
+  const id = await failedLoginOverSocket(here, { 'x-forwarded-for': '1.2.3.4', 'user-agent': 'a browser' });
+  expect(await leftBy(root, id)).toMatchObject([
     { ipAddress: '1.2.3.4', userAgent: 'a browser', context: { transport: 'WEBSOCKET' } },
   ]);
 });
@@ -153,6 +158,23 @@ test('a token of another server, and none at all, are told apart from an expired
   expect(await refused.ended).toMatchObject({ code: 4403 });
   await client.dispose();
 });
+
+/** A login that fails over a WebSocket whose upgrade had these headers; returns its request id, which the error names too. */
+async function failedLoginOverSocket({ url }: World, headers: Record<string, string>): Promise<string> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', { headers });
+  await once(socket, 'open');
+  socket.send(JSON.stringify({ type: 'connection_init' }));
+  await once(socket, 'message');
+  const query = 'mutation { login(input: { email: "a", password: "b" }) { expiresAt } }';
+  socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }));
+  const [message] = (await once(socket, 'message')) as [Buffer];
+  socket.close();
+  const { payload } = JSON.parse(message.toString()) as {
+    payload: { extensions: { requestId: string }; errors: { extensions: object }[] };
+  };
+  expect(payload.errors[0]!.extensions).toMatchObject({ requestId: payload.extensions.requestId });
+  return payload.extensions.requestId;
+}
 
 function failedLogin({ anybody }: World, headers: Record<string, string>) {
   return anybody.ask('mutation { login(input: { email: "a", password: "b" }) { expiresAt } }', {}, headers);

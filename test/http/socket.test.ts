@@ -125,6 +125,7 @@ test('an operation that does not parse, is not valid or names nothing is refused
     { query: '{' },
     { query: '{ nothing }' },
     { query: 'query A { me { id } }', operationName: 'B' },
+    { query: '{ me { id } }', operationName: 'B' },
   ]) {
     socket.send({ id: '1', type: 'subscribe', payload });
     const { type, payload: errors } = await socket.next();

@@ -10,6 +10,9 @@ const REFUSED = '42501';
 /** The tables whose rows are a tenant's own, and what says whose. */
 const TENANT_COLUMN = { tenants: 'id' } as Readonly<Record<string, string>>;
 
+/** Tables of the platform alone: no row of theirs belongs to a tenant. */
+const OF_NOBODY = ['audit_sealer', 'security_detectors', 'throttle_counters'];
+
 test('every table has row-level security that binds its owner too, and a policy for each way to see it', async () => {
   const { admin } = await freshDatabase();
   const tables = await admin`
@@ -75,12 +78,12 @@ test('with the setting of one tenant nothing of another is visible in any table'
     );
     return rows.map(({ owner }) => owner as string);
   };
-  const sealer = ['audit_sealer'];
-  for (const table of tables.filter((name) => !sealer.includes(name))) {
+  for (const table of tables.filter((name) => !OF_NOBODY.includes(name))) {
     expect({ table, owners: await owners({ tenantId: a }, table) }).toEqual({ table, owners: [a] });
     expect(await owners('PLATFORM', table)).toEqual(expect.arrayContaining([a, b]));
   }
-  expect(await raw.run({ tenantId: a }, (sql) => sql`select * from audit_sealer`)).toHaveLength(0);
+  for (const table of OF_NOBODY)
+    expect(await raw.run({ tenantId: a }, (sql) => sql.unsafe(`select * from ${table}`))).toHaveLength(0);
 });
 
 test('nor can anything be written for another, or handed over to another', async () => {
@@ -98,10 +101,16 @@ test('nor can anything be written for another, or handed over to another', async
       'audit_logs',
       'subject_keys',
       'audit_trees',
+      'branches',
+      'user_branch_access',
+      'tenant_settings',
+      'security_event_states',
+      'audit_hours',
+      'audit_facets',
     ].map((table) => insert(table, `'tenant_id', '${b}'`)),
     insert('audit_seals', `'tenant_id', '${b}', 'first_seq', 999`),
     insert('audit_logs', `'tenant_id', '${PLATFORM_TENANT}'`),
-    ...['users', 'sessions', 'refresh_tokens', 'mailed_tokens'].map(
+    ...['users', 'sessions', 'refresh_tokens', 'mailed_tokens', 'branches', 'tenant_settings'].map(
       (table) => `update ${table} set tenant_id = '${b}'`,
     ),
     `update tenants set id = '${b.replace(/.$/, '0')}'`,
@@ -128,7 +137,20 @@ test('nor can anything be written for another, or handed over to another', async
 async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: string; b: string }> {
   const here = await world();
   const [a, b] = [await here.tenant('A'), await here.tenant('B')];
-  for (const { admin } of [a, b]) await here.user(admin, 'MEMBER');
+  for (const { id: tenantId, admin } of [a, b]) {
+    const member = await here.user(admin, 'MEMBER');
+    const branch = await admin.do('createBranch', { name: 'North', code: 'N' }, 'branch { id }');
+    await admin.do('setUserBranches', { id: member.id, branchIds: [branch.data.branch.id] });
+    await admin.do('updateSettings', { organisation: { locale: 'de' } });
+    await admin.do('changeUserRole', { id: member.id, role: 'AUDITOR' });
+    // As if somebody had acknowledged that event.
+    await here.database.admin.begin(async (sql) => {
+      await sql`set local session_replication_role = replica`;
+      await sql`insert into security_event_states (tenant_id, log_id, state, changed_by, changed_at)
+        select tenant_id, id, 'ACKNOWLEDGED', user_id, created_at from audit_logs
+        where tenant_id = ${tenantId} and security limit 1`;
+    });
+  }
   const { admin } = here.database;
   const sealed = await here.database.admin`
     select relname as name from pg_class

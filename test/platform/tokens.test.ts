@@ -159,6 +159,15 @@ test.each([
     '__proto__ in the claims',
     () => forge({ payload: `${JSON.stringify(claims).slice(0, -1)},"__proto__":{"sub":"x"}}` }),
   ],
+  [
+    'two users, the second of which another reader might not see',
+    () => forge({ payload: JSON.stringify(claims).replace('"sub"', `"sub":"${sessionId}","sub"`) }),
+  ],
+  ['white space in the claims', () => forge({ payload: JSON.stringify(claims, null, 1) })],
+  [
+    'two algorithms',
+    () => signed(`{"alg":"none","alg":"ES256","typ":"at+jwt","kid":"${kid}"}`, JSON.stringify(claims)),
+  ],
   ['constructor in the claims', () => forge({ payload: { constructor: { prototype: {} } } })],
   ['another issuer', () => forge({ payload: { iss: 'https://example.com' } })],
   ['no issuer', () => forge({ payload: { iss: undefined } })],
@@ -199,6 +208,25 @@ test.each([
 function derSigned(): string {
   const text = forge().split('.').slice(0, 2).join('.');
   return `${text}.${sign('sha256', Buffer.from(text), privateKey).toString('base64url')}`;
+}
+
+test('a token of more than 4 KiB is refused before it is read', () => {
+  const signedByUs = forge({ payload: { note: 'x'.repeat(8_000_000) } });
+  const reading = cpuMicrosOf(() =>
+    JSON.parse(Buffer.from(signedByUs.split('.')[1]!, 'base64url').toString()),
+  );
+  const refusing = cpuMicrosOf(() => tokens.verify(signedByUs));
+  expect(refusing).toBeLessThan(reading / 10);
+});
+
+/** What a call costs the processor at the least of five. */
+function cpuMicrosOf(call: () => unknown): number {
+  const costs = Array.from({ length: 5 }, () => {
+    const start = process.cpuUsage();
+    call();
+    return process.cpuUsage(start).user;
+  });
+  return Math.min(...costs);
 }
 
 test('a token of up to 60 seconds from now is accepted: clocks differ', () => {

@@ -86,7 +86,7 @@ test('the catalogue is what the SDL says of its actions', async () => {
       severity: facts['severity'] ?? 'INFO',
       security: facts['security'] === 'true',
       description,
-      emittedBy: emitting(name),
+      emittedBy: [...emitting(name), ...(facts['emitter'] ? [facts['emitter']] : [])],
     };
   });
   type Info = { action: string; emittedBy: string[] };

@@ -5,32 +5,40 @@ import { expect, test } from 'vitest';
 import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
 import { madeUp, type Target, twoTenants } from '../world/canaries.ts';
 import { livePeople } from '../world/live.ts';
-import { introspected, selectionOf } from '../world/selection.ts';
+import { introspected, selectionOf, selectionsOf } from '../world/selection.ts';
 import type { Answer } from '../world/server.ts';
 
 /** What is asked of each query, as its arguments. */
 const QUERIES: Record<string, (target: Target) => readonly string[]> = {
   me: () => [''],
-  node: ({ tenantId, userId, recordId }) => [tenantId, userId, recordId].map((id) => `(id: "${id}")`),
+  sessions: () => [''],
+  node: ({ tenantId, userId, recordId, branchId, sessionId, eventId }) =>
+    [tenantId, userId, recordId, branchId, sessionId, eventId].map((id) => `(id: "${id}")`),
   tenant: ({ tenantId }) => [`(id: "${tenantId}")`],
   tenants: ({ subdomain }) => ['', `(search: "${subdomain}")`],
+  branch: ({ branchId }) => [`(id: "${branchId}")`],
+  branches: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`, '(search: "canary", first: 100)'],
+  settings: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   user: ({ userId }) => [`(id: "${userId}")`],
-  users: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`, '(role: TENANT_ADMIN, first: 500)'],
+  users: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`, '(role: TENANT_ADMIN, first: 20)'],
   auditLog: ({ recordId }) => [`(id: "${recordId}")`],
   auditLogs: ({ tenantId, userId, ipAddress, requestId }) => [
     '',
-    '(first: 500)',
-    '(last: 500, orderBy: { direction: ASC })',
+    '(first: 20)',
+    '(last: 20, orderBy: { direction: ASC })',
     `(filter: { tenantId: "${tenantId}" })`,
     `(filter: { or: [{ tenantId: "${tenantId}" }, { userId: "${userId}" }, { resourceId: "${userId}" }, {}] })`,
     `(filter: { not: { not: { or: [{ requestId: "${requestId}" }, { ipAddress: "${ipAddress}" }] } } })`,
   ],
   auditActionCatalog: () => [''],
+  userActivity: ({ userId }) => [`(userId: "${userId}")`],
+  tenantActivity: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
+  auditStatistics: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
   failedLoginAttempts: ({ email, ipAddress }) => ['', `(email: "${email}")`, `(ipAddress: "${ipAddress}")`],
   securityEvents: ({ tenantId, userId }) => [
-    '',
-    `(filter: { tenantId: "${tenantId}" })`,
-    `(filter: { userId: "${userId}" })`,
+    '(first: 5)',
+    `(first: 5, filter: { tenantId: "${tenantId}" })`,
+    `(first: 5, filter: { userId: "${userId}" })`,
   ],
 };
 
@@ -56,6 +64,11 @@ const MUTATIONS: Record<string, string | ((target: Target) => object)> = {
   resetPassword: 'whoever holds the token is its owner',
   changePassword: 'is about oneself',
   logout: 'is about oneself',
+  verifyEmail: 'whoever holds the token is its owner',
+  acceptInvitation: 'whoever holds the token is its owner',
+  resendVerification: 'is about oneself',
+  revokeOtherSessions: 'is about oneself',
+  revokeSession: ({ sessionId }) => ({ sessionId }),
   register: 'addresses are for all tenants: a subdomain that is taken is refused to everybody',
   createTenant: ({ subdomain }) => ({ name: 'Mine', subdomain: `${subdomain}-2` }),
   updateTenant: ({ tenantId: id }) => ({ id, name: 'Mine' }),
@@ -74,6 +87,19 @@ const MUTATIONS: Record<string, string | ((target: Target) => object)> = {
   activateUser: ({ userId: id }) => ({ id }),
   deactivateUser: ({ userId: id }) => ({ id, reason: 'Competition' }),
   deleteUser: ({ userId: id }) => ({ id }),
+  inviteUser: ({ tenantId, branchId }) => ({ tenantId, email: 'mole@example.com', branchIds: [branchId] }),
+  setUserBranches: ({ userId: id, branchId }) => ({ id, branchIds: [branchId] }),
+  startPasswordReset: ({ userId: id }) => ({ id }),
+  revokeUserSessions: ({ userId: id }) => ({ id }),
+  unlockAccount: ({ userId: id }) => ({ id }),
+  createBranch: ({ tenantId }) => ({ tenantId, name: 'Mine', code: 'MINE' }),
+  updateBranch: ({ branchId: id }) => ({ id, name: 'Mine' }),
+  activateBranch: ({ branchId: id }) => ({ id }),
+  deactivateBranch: ({ branchId: id }) => ({ id, reason: 'Competition' }),
+  deleteBranch: ({ branchId: id }) => ({ id }),
+  updateSettings: ({ tenantId }) => ({ tenantId, organisation: { displayName: 'Mine' } }),
+  acknowledgeSecurityEvent: ({ eventId: id }) => ({ id }),
+  resolveSecurityEvent: ({ eventId: id }) => ({ id }),
 };
 /** Those in whose log the other tenant shall see that somebody knocked. */
 const KNOCKS = ['login', 'forgotPassword'];
@@ -90,9 +116,10 @@ test('every root field has a row', async () => {
 test('no query, whoever of a tenant asks and for what, shows anything of the other, and asks who is nobody', async () => {
   const { here, schema, insiders, foreign, target, canaries } = await twoTenants();
   for (const [field, askingFor] of Object.entries(QUERIES)) {
-    const selection = selectionOf(schema, schema.getQueryType()!.getFields()[field]!.type, 5);
-    const operations = askingFor(target).map((given) => `{ ${field}${given} ${selection} }`);
-    const missing = askingFor(madeUp()).map((given) => `{ ${field}${given} ${selection} }`);
+    const selections = selectionsOf(schema, schema.getQueryType()!.getFields()[field]!.type, 4);
+    const operationsOn = (whom: Target) =>
+      askingFor(whom).flatMap((given) => selections.map((selection) => `{ ${field}${given} ${selection} }`));
+    const [operations, missing] = [operationsOn(target), operationsOn(madeUp())];
     for (const [at, operation] of operations.entries()) {
       for (const person of insiders) {
         const answer = await person.ask(operation);

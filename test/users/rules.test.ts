@@ -118,7 +118,7 @@ test('a user is made where its maker may: at home, or by the platform where it s
   }
   expectRefused(await root.do('createUser', { ...NEW, tenantId: gone.id }), 'TENANT_NOT_FOUND');
   expectRefused(await root.do('createUser', NEW), 'INVALID_INPUT', {
-    tenantId: 'must name the tenant of the user',
+    tenantId: 'must name the tenant',
   });
   expectRefused(await root.do('createUser', { ...NEW, role: 'SUPER_ADMIN', tenantId: id }), 'INVALID_INPUT', {
     tenantId: 'must be absent: a super administrator belongs to no tenant',

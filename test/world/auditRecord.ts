@@ -12,7 +12,7 @@ import { REFUSALS } from '../../src/platform/refusal.ts';
 import type { Answer, Person, World } from './server.ts';
 
 /** A field before and after, as the API shows it. */
-export type ExpectedChange = readonly [path: string, before: unknown, after: unknown];
+export type ExpectedChange = readonly [path: string, before: unknown, after: unknown, redaction?: 'SECRET'];
 
 /** Who a test says has acted. */
 export interface ExpectedActor {
@@ -97,7 +97,7 @@ export async function expectRecord(
       resourceId: expected.resourceId ?? null,
       resourceName: expected.resourceName ?? null,
       details: expected.details ?? {},
-      changes: changes.map(([path, before, after]) => ({ path, before, after, redaction: null })),
+      changes: changes.map(([path, before, after, redaction = null]) => ({ path, before, after, redaction })),
       ipAddress: '127.0.0.1',
       userAgent: 'node',
       requestId: answer.requestId,

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { expect } from 'vitest';
 
+import { sessionOf } from './auditRecord.ts';
 import { businessRows } from './business.ts';
 import { livePeople } from './live.ts';
 import { introspected } from './selection.ts';
@@ -14,6 +15,9 @@ export interface Target {
   readonly userId: string;
   readonly email: string;
   readonly recordId: string;
+  readonly branchId: string;
+  readonly sessionId: string;
+  readonly eventId: string;
   readonly ipAddress: string;
   readonly requestId: string;
 }
@@ -46,6 +50,12 @@ export async function twoTenants() {
   await foreign.do('activateUser', { id: userId });
   const rename = 'mutation ($input: UpdateTenantInput!) { updateTenant(input: $input) { receipts { id } } }';
   const input = { id: foreign.tenantId, name: 'Canary Mines' };
+  const mine = { name: 'Canary Shaft', code: 'CANARY' };
+  const branch = await foreign.do('createBranch', mine, 'branch { id }');
+  const branchId = branch.data.branch.id as string;
+  await foreign.do('setUserBranches', { id: userId, branchIds: [branchId] });
+  await foreign.do('updateSettings', { organisation: { displayName: 'Canary & Sons' } });
+  const raised = await foreign.ask('{ securityEvents(first: 1) { nodes { id } } }');
   const { data } = await foreign.ask(rename, { input }, { 'x-request-id': requestId });
   await here
     .root()
@@ -53,7 +63,8 @@ export async function twoTenants() {
 
   const { admin: sql } = here.database;
   const ids = await sql`
-    select id from users where tenant_id = ${foreign.tenantId} union select id from sessions where tenant_id = ${foreign.tenantId}
+    select id from users where tenant_id = ${foreign.tenantId} union select id from branches where tenant_id = ${foreign.tenantId}
+    union select id from sessions where tenant_id = ${foreign.tenantId}
     union select id from audit_logs where tenant_id = ${foreign.tenantId}
     union select operation_id from audit_logs where tenant_id = ${foreign.tenantId}`;
   const { tenantId: foreignId } = foreign;
@@ -71,6 +82,9 @@ export async function twoTenants() {
     subdomain: tenant.subdomain,
     userId,
     recordId: data.updateTenant.receipts[0].id as string,
+    branchId,
+    sessionId: sessionOf(foreign),
+    eventId: raised.data.securityEvents.nodes[0].id as string,
     email,
     ipAddress,
     requestId,
@@ -107,6 +121,9 @@ export function madeUp(): Target {
     tenantId: id,
     userId: id,
     recordId: id,
+    branchId: id,
+    sessionId: id,
+    eventId: id,
     subdomain: name,
     email: `${name}@example.com`,
     ipAddress: '192.0.2.250',

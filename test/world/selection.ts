@@ -20,19 +20,22 @@ export async function introspected(person: Pick<Person, 'ask'>): Promise<GraphQL
   return buildClientSchema(data as IntrospectionQuery);
 }
 
-/** Everything that can be selected of a type, so many levels deep: `{ a b { c } }`, or nothing for a scalar. */
+/** Everything that can be selected of a type, so many levels deep, as operations have it: one for each type that it may be. */
+export function selectionsOf(
+  schema: GraphQLSchema,
+  outputType: GraphQLOutputType,
+  levels: number,
+): readonly string[] {
+  const type = getNamedType(outputType);
+  if (!isAbstractType(type)) return [selectionOf(schema, type, levels)];
+  return schema
+    .getPossibleTypes(type)
+    .map((possible) => `{ ... on ${possible.name} ${selectionOf(schema, possible, levels)} }`);
+}
+
+/** Everything that can be selected of an object type, so many levels deep: `{ a b { c } }`, or nothing for a scalar. */
 export function selectionOf(schema: GraphQLSchema, outputType: GraphQLOutputType, levels: number): string {
   const type = getNamedType(outputType);
-  if (isLeafType(type)) return '';
-  if (isAbstractType(type)) {
-    const fragments = schema.getPossibleTypes(type).map((possible) => {
-      const fields = fieldsOf(schema, Object.values(possible.getFields()), levels);
-      // Fields of the same name and different types do not merge.
-      const aliased = fields.map((field) => `${possible.name}_${field.split(' ', 1)[0]}: ${field}`);
-      return `... on ${possible.name} { ${aliased.join(' ')} }`;
-    });
-    return `{ __typename ${fragments.join(' ')} }`;
-  }
   if (!isObjectType(type)) return '';
   return `{ ${['__typename', ...fieldsOf(schema, Object.values(type.getFields()), levels)].join(' ')} }`;
 }

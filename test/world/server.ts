@@ -7,7 +7,7 @@ import { onTestFinished } from 'vitest';
 
 import { openLog } from '../../src/platform/log.ts';
 import { readSettings, type Settings } from '../../src/platform/settings.ts';
-import { type Server, startServer } from '../../src/server.ts';
+import { type Server, type StartOptions, startServer } from '../../src/server.ts';
 import { type FreshDatabase, freshDatabase } from './database.ts';
 
 export const PASSWORD = 'correct horse battery';
@@ -60,8 +60,17 @@ export interface World {
   stop(): Promise<void>;
 }
 
-/** Starts a server; it stops when the test ends. `env` as the environment has it. */
-export async function world(env: Record<string, string> = {}): Promise<World> {
+const ENDLESS = { points: 1_000_000, duration: 1 };
+/** Many tests fail to sign in more often than anybody may. */
+export const UNTHROTTLED: StartOptions['throttle'] = {
+  limits: { pair: ENDLESS, address: ENDLESS, account: ENDLESS, everywhere: ENDLESS },
+};
+
+/** Starts a server; it stops when the test ends. `env` as the environment has it; `throttle` {} for the limits there are. */
+export async function world(
+  env: Record<string, string> = {},
+  throttle: StartOptions['throttle'] = UNTHROTTLED,
+): Promise<World> {
   const database = await freshDatabase();
   const dataDir = await mkdtemp(path.join(tmpdir(), 'custos-world-'));
   await database.admin.unsafe(LOGIN_ROLE);
@@ -88,7 +97,7 @@ export async function world(env: Record<string, string> = {}): Promise<World> {
     level: settings.logLevel,
     to: { write: (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
   });
-  const server = await startServer(settings, log);
+  const server = await startServer(settings, log, { throttle });
   const others: Server[] = [];
   const stop = async () => {
     for (const each of [...others.splice(0), server]) await each.stop();
@@ -146,7 +155,7 @@ export async function world(env: Record<string, string> = {}): Promise<World> {
       return personOf(await signIn(email, PASSWORD));
     },
     async another() {
-      const other = await startServer(settings, log);
+      const other = await startServer(settings, log, { throttle });
       others.push(other);
       return other;
     },

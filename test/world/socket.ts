@@ -19,12 +19,13 @@ export interface Subscribed<Event> {
 export function socketClient(
   url: string,
   token: string | undefined,
-  options: { retryAttempts?: number } = {},
+  options: { retryAttempts?: number; lazyCloseTimeout?: number } = {},
 ): Client {
   return createClient({
     url: `${url.replace(/^http/, 'ws').replace(/\/$/, '')}/graphql`,
     webSocketImpl: WebSocket,
-    retryAttempts: options.retryAttempts ?? 0,
+    retryAttempts: 0,
+    ...options,
     connectionParams: token === undefined ? {} : { authorization: `Bearer ${token}` },
   });
 }
