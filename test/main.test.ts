@@ -34,7 +34,7 @@ test(
         await tokenOf(first!),
         '{ tenants { totalCount } users { totalCount } }',
       );
-      expect(data).toEqual({ tenants: { totalCount: 3 }, users: { totalCount: 26 } });
+      expect(data).toEqual({ tenants: { totalCount: 3 }, users: { totalCount: 29 } });
     }
 
     const history = await ask(

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 
 import { freshDatabase } from '../world/database.ts';
@@ -15,6 +16,7 @@ const SECONDS = Number(process.env['LOAD_SECONDS'] ?? 8);
 const CLIENTS = 200;
 const SUBSCRIBERS = 30;
 const USERS = 40;
+const SAMPLES = 60;
 /** What a client may be told under load; everything else is an error of ours. */
 const STATED_LIMITS = ['RATE_LIMITED'];
 
@@ -70,7 +72,16 @@ test(
     const memoryBefore = await metric(url, 'process_resident_memory_bytes');
 
     const told = new Map<string, number>();
-    const until = performance.now() + SECONDS * 1_000;
+    const begun = performance.now();
+    const until = begun + SECONDS * 1_000;
+    const heap: (readonly [minutes: number, mebibytes: number])[] = [];
+    const sampling = (async () => {
+      while (performance.now() < until) {
+        const used = await metric(url, 'nodejs_heap_size_used_bytes');
+        heap.push([(performance.now() - begun) / 60_000, used / 2 ** 20]);
+        await pause((SECONDS * 1_000) / SAMPLES);
+      }
+    })();
     const tell = (what: string) => told.set(what, (told.get(what) ?? 0) + 1);
     await Promise.all(
       Array.from({ length: CLIENTS }, async (_, client) => {
@@ -92,6 +103,7 @@ test(
       }),
     );
 
+    await sampling;
     const unstated = [...told.keys()].filter((what) => !isStated(what));
     expect(unstated).toEqual([]);
     const count = (...kinds: string[]) => kinds.reduce((sum, kind) => sum + (told.get(kind) ?? 0), 0);
@@ -118,11 +130,19 @@ test(
     expect(total).toBeGreaterThan(CLIENTS);
     console.log(
       `${SECONDS} s, ${CLIENTS} clients, ${SUBSCRIBERS} subscribers: ${Math.round(total / SECONDS)} operations/s, ` +
-        `event-loop delay p99 ${Math.round(lagSeconds * 1_000)} ms, memory ${mib(memoryBefore)} to ${mib(memory)} MiB, ` +
+        `event-loop delay p99 ${Math.round(lagSeconds * 1_000)} ms, memory ${mib(memoryBefore)} to ${mib(memory)} MiB, heap ${slopeOf(heap.slice(SAMPLES / 2)).toFixed(1)} MiB/min, ` +
         `${before} records before; ${JSON.stringify(Object.fromEntries(told))}`,
     );
   },
 );
+
+/** Of the second half, by least squares: how much more there is each minute. */
+function slopeOf(points: readonly (readonly [number, number])[]): number {
+  const mean = (at: 0 | 1) => points.reduce((sum, point) => sum + point[at], 0) / points.length;
+  const [x, y] = [mean(0), mean(1)];
+  const above = points.reduce((sum, [px, py]) => sum + (px - x) * (py - y), 0);
+  return above / points.reduce((sum, [px]) => sum + (px - x) ** 2, 0);
+}
 
 function outcomeOf(kind: Kind, { errors, status }: Answer): string {
   return `${kind} ${errors.length === 0 ? 'OK' : ((errors[0]!.extensions['code'] as string | undefined) ?? status)}`;
