@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 
+import { allSealed } from '../world/seal.ts';
 import { type Person, type World, world } from '../world/server.ts';
 import { socketClient, subscribe } from '../world/socket.ts';
 
@@ -108,6 +109,7 @@ test('nothing that comes after the record of a lost branch is delivered', async 
   const { here, admin, north, bea } = await open();
   for (let round = 0; round < 10; round++) {
     await assign(admin, bea, [north]);
+    await allSealed(here.database.admin);
     const live = tail(here, bea);
     await live.next();
 
@@ -118,6 +120,7 @@ test('nothing that comes after the record of a lost branch is delivered', async 
     ]);
 
     expect(late).toMatchObject({ code: 4403 });
+    await allSealed(here.database.admin);
     const delivered: bigint[] = [];
     for (
       let edge = await live.next().catch(() => undefined);

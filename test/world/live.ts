@@ -3,6 +3,7 @@ import { expect, onTestFinished } from 'vitest';
 
 import { type Person, type World, world } from './server.ts';
 import { type LiveStep, socketClient, subscribe } from './socket.ts';
+import { allSealed } from './seal.ts';
 import { until } from './wait.ts';
 
 /** The three live fields, as `live`. */
@@ -48,11 +49,7 @@ export async function livePeople() {
     },
     /** Resolves when the stream has begun: what happens from now on is in it. */
     listen: async (reader: Person, query: string, variables: Record<string, unknown> = {}) => {
-      await until('what happened before is sealed', async () => {
-        const [log] = await here.database.admin`
-          select (select count(*) from audit_logs) = (select sum(count) from audit_seals) as sealed`;
-        return log!['sealed'] === true;
-      });
+      await allSealed(here.database.admin);
       const steps = subscribe<LiveStep>(clientOf(here, reader.token), query, variables);
       const { cursor: origin, node } = await steps.next();
       expect(node).toBeNull();
