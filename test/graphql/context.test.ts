@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 
 import type { Database } from '../../src/platform/db.ts';
+import { allSealed } from '../world/seal.ts';
 import { PASSWORD, type Person, world } from '../world/server.ts';
 
 const REFERENCES = `query References($first: Int!) {
@@ -17,6 +18,7 @@ test('a page with all its references costs as many statements with a hundred rec
     const input = { email: `user-${at}@example.com`, fullName: `User ${at}`, role: 'MEMBER' };
     await admin.do('createUser', input, 'user { id }');
   }
+  await allSealed(here.database.admin);
   const [one, hundred] = [
     await statementsOf(here.server.house.db, () => page(admin, 1)),
     await statementsOf(here.server.house.db, () => page(admin, 100)),
