@@ -21,7 +21,7 @@ const scalars = {
   DateTime: 'string',
   IP: 'string',
   JSON: 'unknown',
-  BigInt: 'bigint | number',
+  BigInt: { input: 'bigint', output: 'bigint | number' },
 };
 
 const shared = {
@@ -173,6 +173,7 @@ const config: CodegenConfig = {
           UserActivity: '../security/activity.ts#ActivityOfUser',
           TenantActivity: '../security/activity.ts#ActivityOfTenant',
           AuditStatistics: '../audit/statistics.ts#Span',
+          AuditCheckpoint: '../audit/checkpoints.ts#CheckpointRow',
           AuditActionInfo: '../security/catalogue.ts#CatalogueEntry',
         },
       },

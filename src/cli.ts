@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line, `custos`. It reads the same environment as the server and may run beside it. Results go to standard
- * output, the log to standard error.
+ * The command line, `custos`. It reads the same environment as the server and may run beside it; only `custos tail` is a
+ * client, and runs anywhere. Results go to standard output, the log to standard error.
  *
  * Exit codes: 0 when it is done, 1 for a failure, 2 for a wrong environment or command line, 130 or 143 when it is called off.
  */
@@ -14,6 +14,8 @@ import { type Command, createAdmin, migrate, seed } from './commands.ts';
 import { EXIT_MISCONFIGURED, exitFor } from './exit.ts';
 import { openLog } from './platform/log.ts';
 import { readSettings } from './platform/settings.ts';
+import { type TailOptions, withTailOptions } from './tailOptions.ts';
+import { verifyDatabase, verifyFile } from './verify.ts';
 
 const STDERR = 2;
 const EXIT_CALLED_OFF = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -69,10 +71,56 @@ program
     }),
   );
 
-/** Runs a command with the environment's settings; a signal calls it off, and what it opened is closed. */
+program
+  .command('verify')
+  .description(
+    'check an exported log, the .tlog-proof of a record, or the whole database, against what was signed',
+  )
+  .argument('[file]', 'an exported log (NDJSON) or a .tlog-proof')
+  .option('--database', 'check the database that DATABASE_URL leads to')
+  .option(
+    '--key <key>',
+    'the verifier key you were given, name+id+key; a tenant’s serves for the whole database',
+  )
+  .option('--personal', 'with --database: check personal values too, with the master key of the environment')
+  .option('--checkpoint <file...>', 'with --database: checkpoints that were kept elsewhere')
+  .action(
+    async (file: string | undefined, { database, key, checkpoint = [], personal = false }: VerifyOptions) => {
+      if ((file === undefined) === (database === undefined))
+        program.error('error: name either a file or --database', { exitCode: EXIT_MISCONFIGURED });
+      if (file === undefined)
+        await run((command) =>
+          verifyDatabase(command, { key, checkpoints: checkpoint, personal }, (line) => console.log(line)),
+        );
+      else for (const line of await verifyFile(file, key)) console.log(line);
+    },
+  );
+
+interface VerifyOptions {
+  readonly database?: true;
+  readonly key?: string;
+  readonly checkpoint?: string[];
+  readonly personal?: boolean;
+}
+
+withTailOptions(program.command('tail'))
+  .description('follow the log of a running server: its URL and credentials are all it needs')
+  .action((options: TailOptions) =>
+    untilSignal(async (signal) => {
+      const { tail } = await import('./tail.ts');
+      await tail(options, signal);
+    }),
+  );
+
+/** Runs a command with the environment's settings. */
 async function run(work: (command: Command) => Promise<void>): Promise<void> {
   const settings = readSettings(process.env);
   const log = openLog({ level: settings.logLevel, to: pino.destination({ fd: STDERR, sync: true }) });
+  await untilSignal((signal) => work({ settings, log, signal }));
+}
+
+/** Runs a command; a signal calls it off, and what it opened is closed. */
+async function untilSignal(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const calledOff = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
@@ -81,7 +129,7 @@ async function run(work: (command: Command) => Promise<void>): Promise<void> {
     });
   }
   try {
-    await work({ settings, log, signal: calledOff.signal });
+    await work(calledOff.signal);
   } catch (cause) {
     if (!calledOff.signal.aborted) throw cause;
   }

@@ -58,7 +58,8 @@ export async function seed(command: Command, onProgress?: (done: number) => void
   const { log, signal } = command;
   return await withFoundation(command, async ({ keys, ...recorder }, parts) => {
     const { db } = recorder;
-    const house = { ...recorder, feed: parts.opened(openFeed({ db, log })) };
+    const feed = parts.opened(openFeed({ db, log }));
+    const house = { ...recorder, feed, sealerLagMs: () => 0 };
     return await oneAtATime(db, async () => {
       const [found] = await db.withReadTx('PLATFORM', (tx) =>
         tx.execute<{ tenants: number }>(sql`select count(*)::int as tenants from tenants`),

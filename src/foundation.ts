@@ -4,13 +4,14 @@ import type { Logger } from 'pino';
 import type { Services } from './audit/act.ts';
 import { openHeldBack } from './audit/heldBack.ts';
 import { openVault } from './audit/personal.ts';
+import { openSigner } from './audit/signer.ts';
 import { assertConfinable, assertConfined } from './platform/confinement.ts';
 import { deriveKey } from './platform/crypto.ts';
 import { type Database, DatabaseError, openDatabase } from './platform/db.ts';
 import { openClock } from './platform/ids.ts';
 import { type Keys, openKeys } from './platform/keys.ts';
 import { openMailer } from './platform/mail.ts';
-import { migrate } from './platform/migrate.ts';
+import { assertKnownMigrations, migrate } from './platform/migrate.ts';
 import { openPasswords } from './platform/passwords.ts';
 import { startPostgres } from './platform/postgres.ts';
 import { type Settings, SettingsError } from './platform/settings.ts';
@@ -83,9 +84,11 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
 
   const clock = openClock();
   const issuer = settings.publicUrl ?? TOKEN_ISSUER;
+  const signer = await openSigner({ db, privateKey: keys.ledger, url: issuer });
   const services: Services = {
     clock,
     log,
+    signer,
     vault: openVault(keys.master),
     throttle: opened(openThrottle({ db, log, limits: throttle?.limits })),
     heldBack: opened(openHeldBack({ clock, log, ...throttle })),
@@ -122,6 +125,18 @@ export async function migratedDatabase({
     before: (db) => assertConfinable(db, appUser, settings),
   }).catch(blame(adminVariable));
   return { appUrl, applied };
+}
+
+/** The database as it is: nothing is migrated, and nobody but the caller decides what is written. */
+export async function databaseAsItIs({
+  settings,
+  log,
+  parts,
+}: Pick<FoundationOptions, 'settings' | 'log' | 'parts'>): Promise<Database> {
+  const { appUrl } = await databaseOf(settings, log, parts);
+  const db = parts.opened(openDatabase({ url: appUrl }));
+  await db.withReadTx('PLATFORM', assertKnownMigrations).catch(blame('DATABASE_URL'));
+  return db;
 }
 
 async function databaseOf(settings: Settings, log: Logger, { opened }: Parts) {

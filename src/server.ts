@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino';
 
+import { openCheckpoints } from './audit/checkpoints.ts';
 import type { Recorded } from './audit/record.ts';
 import { openSealer } from './audit/seal.ts';
 import { openFeed } from './feed/follow.ts';
@@ -16,6 +17,7 @@ import { listen } from './http/listen.ts';
 import { openMetrics } from './http/metrics.ts';
 import type { Settings } from './platform/settings.ts';
 import { openDetector } from './security/detector.ts';
+import { openVerifier } from './security/verifier.ts';
 
 /** A running server. */
 export interface Server {
@@ -61,6 +63,7 @@ export async function startServer(
     const { db, keys, services } = foundation;
     const { clock } = services;
     const sealer = opened(openSealer({ db, clock, log }));
+    opened(openCheckpoints({ db, clock, log, signer: services.signer, sealer }));
     const feed = opened(openFeed({ db, log }));
     const { passwords } = services;
     const metrics = openMetrics({
@@ -76,8 +79,10 @@ export async function startServer(
       sealer.nudge();
       metrics.recorded(what);
     };
-    const house: House = { db, services, feed, recorded };
+    const sealerLagMs = () => sealer.progress().lagMs;
+    const house: House = { db, services, feed, recorded, sealerLagMs };
     const detector = opened(openDetector(house));
+    opened(openVerifier(house));
 
     const schema = openSchema();
     // Before the first start makes anything: where it cannot listen, it has nothing to tell and nobody to tell it to.

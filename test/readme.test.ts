@@ -1,8 +1,9 @@
 /** What the README says is so, and what it tells a new user to do works. */
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { getOperationAST, OperationTypeNode, parse, validate } from 'graphql';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 
 import { openSchema } from '../src/graphql/schema.ts';
 import { readSettings, SETTINGS_TABLE } from '../src/platform/settings.ts';
@@ -93,6 +94,18 @@ test(
     expect((await shown(admin)).flat()).not.toContain('STATE_UNCHANGED');
   },
 );
+
+test('the line that follows the log with curl follows it', async () => {
+  const custos = await world();
+  const { admin } = await custos.tenant();
+  const line = /^curl .*feed\/events.*$/m.exec(README)![0].replace('http://127.0.0.1:4000', custos.url);
+  const curl = spawn('sh', ['-c', `exec ${line}`], { env: { ...process.env, TOKEN: admin.token } });
+  onTestFinished(() => void curl.kill());
+  let told = '';
+  curl.stdout.on('data', (chunk) => (told += String(chunk)));
+  await until('it tells where it is', () => told.includes('event: progress'));
+  expect(told).toMatch(/^id: \S+$/m);
+});
 
 test(
   'the examples run, one after the other, with what the first start prints',

@@ -25,7 +25,7 @@ const REQUEST_MS_MAX = 30_000;
 export interface ClientOptions {
   /** Where GraphQL is served, such as `https://custos.example/graphql`. */
   readonly url: string;
-  /** Those of an earlier sign-in, as `onTokens` was told them. */
+  /** Those of an earlier sign-in, as `onTokens` was told them; or an access token alone, for as long as it is good. */
   readonly tokens?: Tokens;
   /** Told each new pair, to be kept for the next run, and undefined when the session is over. */
   readonly onTokens?: (tokens: Tokens | undefined) => void;
@@ -38,7 +38,7 @@ export interface ClientOptions {
 
 export interface Client {
   /** Signs in, and is that user from now on. */
-  login(input: LoginInput): Promise<PersonFragment>;
+  login(input: LoginInput, options?: { readonly signal?: AbortSignal }): Promise<PersonFragment>;
   /** Ends the session, here and on the server. */
   logout(): Promise<void>;
   /** Becomes the user of these tokens: of `register`, or of an accepted invitation. */
@@ -77,8 +77,8 @@ export function createClient({ url, ...options }: ClientOptions): Client {
   });
 
   return {
-    async login(input) {
-      const { login: payload } = await send(LoginDocument, { input });
+    async login(input, { signal } = {}) {
+      const { login: payload } = await send(LoginDocument, { input }, undefined, signal);
       session.begin(tokensOf(payload!));
       return payload!.user;
     },

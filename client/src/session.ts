@@ -1,14 +1,19 @@
-import { CustosError } from './custosError.ts';
+import { CustosError, type FormattedError } from './custosError.ts';
 
 /** How long before it expires an access token is exchanged: longer than a request takes. */
 const MARGIN_MS = 30_000;
+const NO_REFRESH_TOKEN: FormattedError = {
+  message: 'The access token is not taken any more, and there is no refresh token to get another with.',
+  extensions: { code: 'UNAUTHENTICATED', reason: 'TOKEN_EXPIRED' },
+};
 
 /** What a sign-in gives. Whoever keeps it elsewhere must keep every new pair: a refresh token works once. */
 export interface Tokens {
   readonly accessToken: string;
-  readonly refreshToken: string;
-  /** When the access token expires, ISO 8601. */
-  readonly expiresAt: string;
+  /** Without it the session is over when the access token is refused. */
+  readonly refreshToken?: string | undefined;
+  /** When the access token expires, ISO 8601; where that is unknown, the server's refusal has to do. */
+  readonly expiresAt?: string | undefined;
 }
 
 /** The tokens of a client, exchanged in time, and once however many callers wait for it. */
@@ -30,7 +35,7 @@ export interface SessionOptions {
 
 export function openSession({ tokens: initial, exchange, onTokens }: SessionOptions): Session {
   let tokens = initial;
-  let dueAtMs = initial ? Date.parse(initial.expiresAt) - MARGIN_MS : Infinity;
+  let dueAtMs = dueMsOf(initial);
   let renewal: Promise<void> | undefined;
 
   return {
@@ -51,7 +56,7 @@ export function openSession({ tokens: initial, exchange, onTokens }: SessionOpti
 
   function begin(next: Tokens | undefined): void {
     tokens = next;
-    const dueMs = next ? Date.parse(next.expiresAt) - MARGIN_MS : Infinity;
+    const dueMs = dueMsOf(next);
     // New tokens that look old: the clock here is wrong. Then the server's TOKEN_EXPIRED has to do.
     dueAtMs = dueMs > Date.now() ? dueMs : Infinity;
     onTokens(next);
@@ -64,6 +69,7 @@ export function openSession({ tokens: initial, exchange, onTokens }: SessionOpti
 
   async function exchanged(old: Tokens): Promise<void> {
     try {
+      if (old.refreshToken === undefined) throw new CustosError([NO_REFRESH_TOKEN]);
       const next = await exchange(old.refreshToken);
       if (tokens === old) begin(next);
     } catch (cause) {
@@ -71,6 +77,10 @@ export function openSession({ tokens: initial, exchange, onTokens }: SessionOpti
       throw cause;
     }
   }
+}
+
+function dueMsOf(tokens: Tokens | undefined): number {
+  return tokens?.refreshToken && tokens.expiresAt ? Date.parse(tokens.expiresAt) - MARGIN_MS : Infinity;
 }
 
 /** Whether a refresh token that was refused so will never be taken. */

@@ -24,6 +24,7 @@ import type { Entity } from './entity.ts';
 import type { Condition } from './filter.ts';
 import type { HeldBack } from './heldBack.ts';
 import type { PersonalVault } from './personal.ts';
+import type { Signer } from './signer.ts';
 import type { AuditLogRow } from './tables.ts';
 
 /** What is at hand besides the database. Opened once a process, by src/server.ts. */
@@ -34,6 +35,7 @@ export interface Services {
   readonly tokens: Tokens;
   readonly mailer: Mailer;
   readonly vault: PersonalVault;
+  readonly signer: Signer;
   readonly throttle: Throttle;
   readonly heldBack: HeldBack;
   /** Where users reach this server, without a trailing slash: links in mails begin with it. */
@@ -108,6 +110,8 @@ export interface Context {
   readonly actor: Actor;
   readonly request: RequestFacts;
   readonly services: Services;
+  /** For how long, at most, a committed record has waited for its position just now. */
+  readonly sealerLagMs: () => number;
   /** Refuses an actor without the scope, now and for as long as it follows the log. */
   demand(scope: Permission): void;
   /** Runs a query in the request's one read-only transaction. */

@@ -8,7 +8,7 @@ import { normalizedEmail } from '../platform/input.ts';
 import { REFUSALS } from '../platform/refusal.ts';
 import type { Actor, FieldFacts, Mutations, RequestFacts, Services, UserActor } from './act.ts';
 import { type Change, changesOf, type Entity } from './entity.ts';
-import { commitmentsOf, type PersonalValues, subjectOfEmail } from './personal.ts';
+import { leafRecord, type PersonalValues, subjectOfEmail } from './personal.ts';
 import { boundedChanges, boundedDetails, recordable, recordableText } from './recordable.ts';
 import { auditLogs, type AuditLogRow, PLATFORM_TENANT, SCHEMA_VERSION, SEVERITIES } from './tables.ts';
 
@@ -177,8 +177,7 @@ export async function append(tx: Tx, occasion: Occasion, entry: Entry): Promise<
     subjectHmac: entry.subjectHmac,
     pii,
   };
-  const leaf = leafHash({ ...record, commitments: commitmentsOf(pii) });
-  await tx.insert(auditLogs).values({ ...record, leafHash: leaf });
+  await tx.insert(auditLogs).values({ ...record, leafHash: leafHash(leafRecord(record)) });
   return { tenantId: record.tenantId, id: record.id };
 }
 

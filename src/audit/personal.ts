@@ -11,10 +11,11 @@ import { randomBytes } from 'node:crypto';
 import { sql } from 'drizzle-orm';
 import { LRUCache } from 'lru-cache';
 
-import type { Commitment } from '../ledger/leaf.ts';
+import type { Commitment, LeafRecord } from '../ledger/leaf.ts';
 import { deriveKey, hmac256, KEY_BYTES, openBox, sealBox, sha256 } from '../platform/crypto.ts';
 import { uuidArray } from '../platform/columns.ts';
 import type { ReadTx, Tx } from '../platform/db.ts';
+import { uuidOf } from '../platform/ids.ts';
 import { subjectKeys } from './tables.ts';
 
 const SUBJECT_BYTES = 16;
@@ -39,6 +40,15 @@ interface SubjectRef {
   readonly subjectId: string;
 }
 
+/** Keys by tenant and person; an erased person's is absent. */
+export type SubjectKeys = ReadonlyMap<string, Buffer>;
+
+/** A record, as far as its personal values go. */
+interface Sealed {
+  readonly tenantId: string;
+  readonly pii: Buffer | null;
+}
+
 /** Seals and opens personal values; makes keys as people first appear. */
 export interface PersonalVault {
   /** Seals a record's values by person. `now` dates keys that are made. */
@@ -48,13 +58,14 @@ export interface PersonalVault {
     values: ReadonlyMap<string, PersonalValues>,
     now: string,
   ): Promise<Buffer | null>;
-  /** The keys for what many records hold, by `keyName`; an erased person's is absent. One statement. */
-  keys(
-    tx: ReadTx,
-    records: readonly { tenantId: string; pii: Buffer | null }[],
-  ): Promise<ReadonlyMap<string, Buffer>>;
+  /** The keys for what many records hold. One statement. */
+  keys(tx: ReadTx, records: readonly Sealed[]): Promise<SubjectKeys>;
   /** What a record holds of the people whose keys are given, merged. */
-  open(record: { tenantId: string; pii: Buffer | null }, keys: ReadonlyMap<string, Buffer>): PersonalValues;
+  open(record: Sealed, keys: SubjectKeys): PersonalValues;
+  /** What a record holds of them, a person each, with the salt of its commitment: enough to check that. */
+  disclose(record: Sealed, keys: SubjectKeys): { subjectId: string; salt: string; values: unknown }[];
+  /** Whether what a record holds of them is what it commits to. */
+  isIntact(record: Sealed, keys: SubjectKeys): boolean;
   /** Keyed HMAC of an e-mail: finds it without storing it. */
   emailHmac(email: string): Buffer;
 }
@@ -126,21 +137,29 @@ export function openVault(master: Buffer): PersonalVault {
       return read(tx, [...refs.values()]);
     },
 
-    open({ tenantId, pii }, keys) {
-      const opened = partsOf(pii).flatMap(({ subjectId, box }) => {
-        const key = keys.get(keyName({ tenantId, subjectId }));
-        return key ? [openPart(key, subjectId, box)] : [];
-      });
-      return opened.reduce<PersonalValues>(
-        (all, values) => ({
-          ...all,
-          ...values,
-          details: { ...all.details, ...values.details },
-          changes: { ...all.changes, ...values.changes },
-        }),
-        {},
-      );
+    open(record, keys) {
+      return openedParts(record, keys)
+        .map(({ plaintext }) => valuesIn(plaintext))
+        .reduce<PersonalValues>(
+          (all, values) => ({
+            ...all,
+            ...values,
+            details: { ...all.details, ...values.details },
+            changes: { ...all.changes, ...values.changes },
+          }),
+          {},
+        );
     },
+
+    disclose: (record, keys) =>
+      openedParts(record, keys).map(({ subjectId, plaintext }) => ({
+        subjectId,
+        salt: plaintext.subarray(0, SALT_BYTES).toString('base64'),
+        values: valuesIn(plaintext),
+      })),
+
+    isIntact: (record, keys) =>
+      openedParts(record, keys).every(({ plaintext, commitment }) => sha256(plaintext).equals(commitment)),
 
     emailHmac: (email) => hmac256(emails, email),
   };
@@ -149,6 +168,13 @@ export function openVault(master: Buffer): PersonalVault {
 /** What a record commits to of its personal values. */
 export function commitmentsOf(pii: Buffer | null): Commitment[] {
   return partsOf(pii).map(({ subjectId, commitment }) => ({ subjectId, hash: commitment.toString('hex') }));
+}
+
+/** What a record's leaf is made of: commitments in place of its personal values. */
+export function leafRecord<Row extends Omit<LeafRecord, 'commitments'> & Pick<Sealed, 'pii'>>(
+  row: Row,
+): Row & LeafRecord {
+  return { ...row, commitments: commitmentsOf(row.pii) };
 }
 
 /** The subject for an e-mail no account has: a UUIDv8 (RFC 9562) of its keyed hash, so the same e-mail is the same subject. */
@@ -168,8 +194,15 @@ function sealPart(key: Buffer, subjectId: string, values: PersonalValues): Buffe
   return Buffer.concat([subject, sha256(plaintext), length, box]);
 }
 
-function openPart(key: Buffer, subjectId: string, box: Buffer): PersonalValues {
-  const plaintext = openBox(key, box, bytesOf(subjectId));
+/** The parts of those whose keys are given. */
+function openedParts({ tenantId, pii }: Sealed, keys: SubjectKeys) {
+  return partsOf(pii).flatMap(({ subjectId, commitment, box }) => {
+    const key = keys.get(keyName({ tenantId, subjectId }));
+    return key ? [{ subjectId, commitment, plaintext: openBox(key, box, bytesOf(subjectId)) }] : [];
+  });
+}
+
+function valuesIn(plaintext: Buffer): PersonalValues {
   return JSON.parse(plaintext.subarray(SALT_BYTES).toString()) as PersonalValues;
 }
 
@@ -202,8 +235,4 @@ function pair<Value>(name: string, value: Value | undefined): [string, Value][] 
 
 function bytesOf(uuid: string): Buffer {
   return Buffer.from(uuid.replaceAll('-', ''), 'hex');
-}
-
-function uuidOf(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

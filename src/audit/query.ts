@@ -5,7 +5,7 @@ import type { BoundedCount, OrderDirection } from '../generated/types.ts';
 import { uuidArray } from '../platform/columns.ts';
 import { idFloor, microsOf } from '../platform/ids.ts';
 import { type Page, type PageArguments, pageOf } from '../platform/page.ts';
-import type { Batch, Context } from './act.ts';
+import type { Batch, Context, Scope } from './act.ts';
 import { type Condition, inSql } from './filter.ts';
 import type { PersonalValues } from './personal.ts';
 import { auditLogs, type AuditLogRow } from './tables.ts';
@@ -114,7 +114,10 @@ export const positionOf: Batch<AuditLogRow, bigint | null> = async ({ tx }, rows
 };
 
 /** The personal values of each record, as far as their keys exist. One statement. */
-export const personalOf: Batch<AuditLogRow, PersonalValues> = async ({ tx, services }, rows) => {
+export const personalOf = async (
+  { tx, services }: Pick<Scope, 'tx' | 'services'>,
+  rows: readonly AuditLogRow[],
+): Promise<PersonalValues[]> => {
   const keys = await services.vault.keys(tx, rows);
   return rows.map((row) => services.vault.open(row, keys));
 };

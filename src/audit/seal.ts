@@ -196,32 +196,40 @@ function placeOf({ sealed, target, targetTx, targetId, foreign }: State, snapsho
 
 /** Appends the records, each tenant's in one run of positions, tenants in the order of their first record. */
 async function append(tx: Tx, records: readonly Found[], pos: bigint, now: string): Promise<void> {
-  const tenants = new Map<string, string[]>();
-  for (const { tenant_id, id } of records) {
-    const ids = tenants.get(tenant_id);
-    if (ids) ids.push(id);
-    else tenants.set(tenant_id, [id]);
+  const tenants = new Map<string, Found[]>();
+  for (const record of records) {
+    const own = tenants.get(record.tenant_id);
+    if (own) own.push(record);
+    else tenants.set(record.tenant_id, [record]);
   }
   let ahead = pos;
-  const runs = [...tenants].map(([tenant_id, ids]) => {
-    const sorted = [...ids].sort();
+  const runs = [...tenants].map(([tenant_id, own]) => {
+    const sorted = own.map(({ id }) => id).sort();
     const first_pos = String(ahead);
-    ahead += BigInt(ids.length);
-    const packed = ids.join('').replaceAll('-', '');
-    return { tenant_id, first_pos, count: ids.length, min_id: sorted[0], max_id: sorted.at(-1), ids: packed };
+    ahead += BigInt(own.length);
+    return {
+      tenant_id,
+      first_pos,
+      count: own.length,
+      min_id: sorted[0],
+      max_id: sorted.at(-1),
+      ids: own.map(({ id }) => id.replaceAll('-', '')).join(''),
+      leaves: own.map(({ leaf }) => leaf).join(''),
+    };
   });
   // One parameter whatever the number of tenants: each text of a statement is prepared for good.
   await tx.execute(sql`
     with run as (
       select * from json_to_recordset(${JSON.stringify(runs)}::json) as
-        run (tenant_id uuid, first_pos bigint, count integer, min_id uuid, max_id uuid, ids text)
+        run (tenant_id uuid, first_pos bigint, count integer, min_id uuid, max_id uuid, ids text, leaves text)
     ), tree as (
       insert into audit_trees as tree (tenant_id, size) select tenant_id, count from run
       on conflict (tenant_id) do update set size = tree.size + excluded.size
       returning tree.tenant_id, tree.size
     )
-    insert into audit_seals (tenant_id, first_seq, first_pos, count, min_id, max_id, ids, sealed_at)
-    select tenant_id, size - count, first_pos, count, min_id, max_id, decode(ids, 'hex'), ${now}::timestamptz
+    insert into audit_seals (tenant_id, first_seq, first_pos, count, min_id, max_id, ids, leaves, sealed_at)
+    select tenant_id, size - count, first_pos, count, min_id, max_id, decode(ids, 'hex'), decode(leaves, 'hex'),
+      ${now}::timestamptz
     from run join tree using (tenant_id)`);
 }
 

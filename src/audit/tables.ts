@@ -128,7 +128,7 @@ export const subjectKeys = pgTable(
   (table) => [primaryKey({ columns: [table.tenantId, table.subjectId] })],
 );
 
-/** The durable order: a row a batch and tenant. `ids` holds 16 bytes a record, in order. Append-only. */
+/** The durable order: a row a batch and tenant. Append-only. */
 export const auditSeals = pgTable(
   'audit_seals',
   {
@@ -141,7 +141,10 @@ export const auditSeals = pgTable(
     /** Least and greatest id inside: where the position of a record is looked up. */
     minId: uuid('min_id').notNull(),
     maxId: uuid('max_id').notNull(),
+    /** 16 bytes a record, in order. */
     ids: bytea('ids').notNull(),
+    /** The leaves of the tenant's tree: 32 bytes a record, in the same order. */
+    leaves: bytea('leaves').notNull(),
     sealedAt: timestamptz('sealed_at').notNull(),
   },
   (table) => [
@@ -155,6 +158,66 @@ export const auditSeals = pgTable(
 export const auditTrees = pgTable('audit_trees', {
   tenantId: uuid('tenant_id').primaryKey(),
   size: bigint('size').notNull(),
+});
+
+/**
+ * The trees above their leaves, in tiles of up to 256 hashes (ledger/tiles.ts), from level 1 up: level 0 are the leaves in
+ * `audit_seals`. Tiles only grow. They follow from the leaves, so whoever completes them writes the same.
+ */
+export const auditTiles = pgTable(
+  'audit_tiles',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    level: smallint('level').notNull(),
+    index: bigint('index').notNull(),
+    hashes: bytea('hashes').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.level, table.index] }),
+    check('audit_tiles_level', sql`level > 0`),
+    check(
+      'audit_tiles_hashes',
+      sql`octet_length(hashes) between 32 and 8192 and octet_length(hashes) % 32 = 0`,
+    ),
+  ],
+);
+
+/** The signed heads of the trees: see ledger/checkpoint.ts. Append-only. */
+export const auditCheckpoints = pgTable(
+  'audit_checkpoints',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    size: bigint('size').notNull(),
+    note: text('note').notNull(),
+    createdAt: timestamptz('created_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.size] })],
+);
+
+/** Whose ledger this is; one row, written when it begins. What was signed stays good only under the same name and key. */
+export const auditLedger = pgTable(
+  'audit_ledger',
+  {
+    one: boolean('one').primaryKey().default(true),
+    /** What the names of all trees begin with; see audit/signer.ts. */
+    name: text('name').notNull(),
+    /** The key of the name `ledger`, as a verifier key is written. */
+    verifierKey: text('verifier_key').notNull(),
+  },
+  () => [check('audit_ledger_one', sql`one`)],
+);
+
+/** How far the walk over a tenant's log that checks it again and again has come. */
+export const auditVerifications = pgTable('audit_verifications', {
+  tenantId: uuid('tenant_id').primaryKey(),
+  /** How many records have been found unaltered at least once. */
+  verifiedTo: bigint('verified_to').notNull(),
+  /** Where the walk goes on. */
+  nextSeq: bigint('next_seq').notNull(),
+  /** When it is its turn again. */
+  dueAt: timestamptz('due_at').notNull(),
+  /** The first record that was found wrong, and has been reported. */
+  faultAt: bigint('fault_at'),
 });
 
 /** The sealer's one row: how far the log is sealed. Its row lock is the election. */

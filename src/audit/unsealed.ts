@@ -22,6 +22,8 @@ export type Found = {
   readonly tenant_id: string;
   readonly id: string;
   readonly tx: string;
+  /** Its hash in the tree, hexadecimal. */
+  readonly leaf: string;
   readonly is_sealed: boolean;
 };
 
@@ -46,7 +48,7 @@ function recordsQuery(place: Place, limit: number): SQL {
       ? [everyRecord(place, limit), sql`found.id`]
       : [difference(place, limit), sql`found.tx, found.id`];
   return sql`
-    select found.tenant_id, found.id, found.tx, ${IS_SEALED} as is_sealed from (${records}) as found order by ${order}`;
+    select found.tenant_id, found.id, found.tx, encode(found.leaf_hash, 'hex') as leaf, ${IS_SEALED} as is_sealed from (${records}) as found order by ${order}`;
 }
 
 /**
@@ -60,15 +62,15 @@ function difference({ sealed, target, tx, id }: Place, limit: number): SQL {
   const inOrder = sql`and pg_visible_in_snapshot(tx, ${target}::pg_snapshot)
     order by audit_logs.tx, audit_logs.id limit ${limit}`;
   return sql`
-    select either.tenant_id, either.id, either.tx
+    select either.*
     from (
-      (select tenant_id, id, tx from audit_logs
+      (select tenant_id, id, tx, leaf_hash from audit_logs
        where tx = any(array(
          select ran from pg_snapshot_xip(${sealed}::pg_snapshot) as ran
          where pg_visible_in_snapshot(ran, ${target}::pg_snapshot) and ran >= ${tx}::xid8))
          and (tx, id) > (${tx}::xid8, ${id}::uuid) ${inOrder})
       union all
-      (select tenant_id, id, tx from audit_logs
+      (select tenant_id, id, tx, leaf_hash from audit_logs
        where (tx, id) > (${fromTx}::xid8, ${fromId}::uuid) and tx < pg_snapshot_xmax(${target}::pg_snapshot) ${inOrder})
     ) as either
     order by either.tx, either.id
@@ -76,7 +78,8 @@ function difference({ sealed, target, tx, id }: Place, limit: number): SQL {
 }
 
 function everyRecord({ id }: Place, limit: number): SQL {
-  return sql`select tenant_id, id, tx from audit_logs where id > ${id}::uuid order by audit_logs.id limit ${limit}`;
+  return sql`
+    select tenant_id, id, tx, leaf_hash from audit_logs where id > ${id}::uuid order by audit_logs.id limit ${limit}`;
 }
 
 /**

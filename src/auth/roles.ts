@@ -5,6 +5,7 @@ const MEMBERS = [...EVERYBODY, 'TENANT_READ'] as const satisfies readonly Scope[
 const READERS = [...MEMBERS, 'AUDIT_READ', 'SETTINGS_READ'] as const satisfies readonly Scope[];
 const AUDITORS = [
   ...READERS,
+  'AUDIT_VERIFY',
   'USERS_READ',
   'SECURITY_READ',
   'SECURITY_READ_OWN',

@@ -10,10 +10,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { type Condition, fulfils } from '../audit/filter.ts';
 import type { AuditLogRow } from '../audit/tables.ts';
-import { decodeCursor, encodeCursor } from '../platform/cursor.ts';
 import type { Database, ReadTx, Tenancy } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { openTurns } from '../platform/turns.ts';
+import { cursorAt, placeOf } from './cursor.ts';
 import { eventsAt, headOf, type LogEvent, placeIn, placesFrom } from './order.ts';
 import { pulled } from './pulled.ts';
 import { type Channel, openTail, type Tail } from './subscribers.ts';
@@ -153,7 +153,7 @@ function follower({ log, tail, read }: House, options: FollowOptions, start: big
     arrived &&= row !== null;
     told = next;
     toldAt = performance.now();
-    return { cursor: encodeCursor('feed', bindingOf(tenantId), [String(next)]), row };
+    return { cursor: cursorAt(tenantId, next), row };
   }
 
   async function readPage(tx: ReadTx): Promise<LogEvent[]> {
@@ -189,17 +189,4 @@ function follower({ log, tail, read }: House, options: FollowOptions, start: big
       }
     }
   }
-}
-
-/** A tenant's cursor counts the tenant's records only: a number of the platform would tell how busy the others are. */
-function bindingOf(tenantId: string | undefined): string {
-  return tenantId ?? 'platform';
-}
-
-function placeOf(tenantId: string | undefined, cursor: string): bigint {
-  const [place, ...others] = decodeCursor('feed', bindingOf(tenantId), cursor) ?? [];
-  if (typeof place !== 'string' || !/^(0|[1-9]\d{0,17})$/.test(place) || others.length > 0) {
-    throw new Refusal('CURSOR_MISMATCH');
-  }
-  return BigInt(place);
 }

@@ -1,9 +1,12 @@
 /** The sealed order, as it is read: of one tenant by its `seq`, of the whole platform by `pos`. */
 import { and, asc, desc, eq, getTableColumns, gte, lte, sql } from 'drizzle-orm';
 
+import { ANY, type Condition, inSql } from '../audit/filter.ts';
+import { knownAt } from '../audit/known.ts';
 import { auditLogs, type AuditLogRow, auditSealer, auditSeals, auditTrees } from '../audit/tables.ts';
 import { uuidArray } from '../platform/columns.ts';
 import type { ReadTx } from '../platform/db.ts';
+import { uuidOf } from '../platform/ids.ts';
 
 const ID_BYTES = 16;
 
@@ -19,7 +22,7 @@ export interface Place {
 
 /** A record at its place. */
 export interface LogEvent extends Place {
-  /** Undefined when retention has dropped the record: its place stays. */
+  /** Undefined when retention has dropped the record, or it was not asked for: its place stays. */
   readonly row: AuditLogRow | undefined;
 }
 
@@ -42,6 +45,18 @@ export async function headOf(
     .from(auditSealer);
   const { pos, size: own } = row!;
   return { pos, own: tenantId === undefined ? pos : BigInt(own ?? 0) };
+}
+
+/** The place after the last sealed one, in the transaction's own sight: a tenant's may ask it of its own log. */
+export async function endOf(tx: ReadTx, tenantId: string | undefined): Promise<bigint> {
+  const first = tenantId === undefined ? auditSeals.firstPos : auditSeals.firstSeq;
+  const [last] = await tx
+    .select({ first, count: auditSeals.count })
+    .from(auditSeals)
+    .where(tenantId === undefined ? undefined : eq(auditSeals.tenantId, tenantId))
+    .orderBy(desc(first))
+    .limit(1);
+  return last ? last.first + BigInt(last.count) : 0n;
 }
 
 /** The places from that one on, at most `limit`; fewer may come before the end of the log, none only there. */
@@ -87,20 +102,24 @@ export async function placesFrom(
     .slice(0, limit);
 }
 
-/** The records at those places, in one statement. */
-export async function eventsAt(tx: ReadTx, places: readonly Place[]): Promise<LogEvent[]> {
+/** The records at those places, as far as they fulfil the condition, in one statement. */
+export async function eventsAt(
+  tx: ReadTx,
+  places: readonly Place[],
+  condition: Condition = ANY,
+): Promise<LogEvent[]> {
   if (places.length === 0) return [];
   const tenantIds = uuidArray(places.map(({ tenantId }) => tenantId));
   const ids = uuidArray(places.map(({ id }) => id));
   const rows = await tx
     .select(getTableColumns(auditLogs))
     .from(sql`unnest(${tenantIds}::uuid[], ${ids}::uuid[]) as place (tenant_id, id)`)
-    .innerJoin(auditLogs, sql`${auditLogs.tenantId} = place.tenant_id and ${auditLogs.id} = place.id`);
+    .innerJoin(auditLogs, sql`${auditLogs.tenantId} = place.tenant_id and ${auditLogs.id} = place.id`)
+    .where(inSql(condition));
   const byId = new Map(rows.map((row) => [row.tenantId + row.id, row]));
-  return places.map((place) => ({ ...place, row: byId.get(place.tenantId + place.id) }));
-}
-
-function uuidOf(bytes: Buffer): string {
-  const hex = bytes.toString('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  return places.map((place) => {
+    const row = byId.get(place.tenantId + place.id);
+    if (row) knownAt(row, place.seq);
+    return { ...place, row };
+  });
 }

@@ -4,12 +4,14 @@ import type { Actor, Batch, Context, LiveStep, RequestFacts, Scope, UserActor } 
 import { confinedTo } from '../audit/act.ts';
 import { type Condition, fulfils, ofActions } from '../audit/filter.ts';
 import { perform, type Recorder, tenancyOf } from '../audit/record.ts';
+import { personalOf } from '../audit/query.ts';
 import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { Feed } from '../feed/follow.ts';
 import type { Scope as Permission } from '../generated/types.ts';
 import { type ReadTx, withoutParameters } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { assertMay } from './permission.ts';
+import { personalTogether } from './together.ts';
 
 const KEYS_A_BATCH_MAX = 500;
 const NOBODY: Actor = { type: 'ANONYMOUS' };
@@ -17,6 +19,8 @@ const NOBODY: Actor = { type: 'ANONYMOUS' };
 /** What contexts are made of; one a process. */
 export interface House extends Recorder {
   readonly feed: Feed;
+  /** See Context. */
+  readonly sealerLagMs: () => number;
 }
 
 /** A context for one operation, which ends with `settle`. */
@@ -42,6 +46,8 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
   let reader = actor;
   let reading: Reading | undefined;
   let loaders = new Map<unknown, unknown>();
+  /** What followers read in common. */
+  const shared = new Map<unknown, unknown>();
   const demanded = new Set<Permission>();
 
   const scopeOn = (tx: ReadTx, who: Actor): Scope => ({
@@ -58,6 +64,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     },
     request,
     services,
+    sealerLagMs: house.sealerLagMs,
 
     demand(scope) {
       assertMay(actor, scope);
@@ -74,7 +81,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     },
 
     load<Key, Value>(batch: Batch<Key, Value>, key: Key) {
-      const known = loaders.get(batch) as DataLoader<Key, Value> | undefined;
+      const known = (loaders.get(batch) ?? shared.get(batch)) as DataLoader<Key, Value> | undefined;
       const loader = known ?? loaderOf((keys: readonly Key[]) => context.read((scope) => batch(scope, keys)));
       if (!known) loaders.set(batch, loader);
       return loader.load(key);
@@ -97,6 +104,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     async follow(conditionNow, after) {
       const condition = await conditionNow();
       await context.settle();
+      shared.set(personalOf, personalTogether(house));
       const concerning = concerningOf(actor);
       const steps = feed.follow({
         tenantId: confinedTo(actor),

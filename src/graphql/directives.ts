@@ -33,6 +33,7 @@ export function withDirectives(schema: GraphQLSchema, deeds: Deeds): GraphQLSche
       audited(schema, field as Field, name as Mutations, deeds),
     [MapperKind.QUERY_ROOT_FIELD]: (field) => permitted(schema, field as Field),
     [MapperKind.SUBSCRIPTION_ROOT_FIELD]: (field) => permitted(schema, field as Field),
+    [MapperKind.OBJECT_FIELD]: (field) => permitted(schema, field as Field),
   });
 }
 

@@ -1,4 +1,4 @@
-import { GraphQLError, GraphQLScalarType, Kind } from 'graphql';
+import { GraphQLError, GraphQLScalarType, Kind, type ValueNode } from 'graphql';
 import { GraphQLBigInt, GraphQLJSON } from 'graphql-scalars';
 import ipaddr from 'ipaddr.js';
 
@@ -42,14 +42,27 @@ function address(value: unknown): string {
   return ipaddr.process(value).toString();
 }
 
+/** graphql-scalars' own warns on the console when it is given one, and takes `true` for 1. */
+const BigIntInput = {
+  parseValue: (value: unknown) => wholeNumber(value),
+  parseLiteral: (node: ValueNode) =>
+    wholeNumber(node.kind === Kind.INT || node.kind === Kind.STRING ? node.value : undefined),
+};
+
+function wholeNumber(value: unknown): bigint {
+  if (typeof value === 'string' ? /^-?\d{1,30}$/.test(value) : Number.isSafeInteger(value))
+    return BigInt(value as string | number);
+  throw new GraphQLError(`BigInt takes a whole number, beyond 2^53 in a string, got ${shown(value)}`);
+}
+
 function shown(value: unknown): string {
   return (JSON.stringify(value) ?? 'nothing').slice(0, 80);
 }
 
 /** What a scalar does. What it is, the SDL describes; a description here would hide that one. */
-function undescribed(scalar: GraphQLScalarType): GraphQLScalarType {
+function undescribed(scalar: GraphQLScalarType, instead: object = {}): GraphQLScalarType {
   const facts = Object.entries(scalar).filter(([name]) => name !== 'description');
-  return Object.fromEntries(facts) as unknown as GraphQLScalarType;
+  return { ...Object.fromEntries(facts), ...instead } as unknown as GraphQLScalarType;
 }
 
 /** The scalars of schema/base.graphql. */
@@ -57,5 +70,5 @@ export const scalars = {
   DateTime: undescribed(DateTime),
   IP: undescribed(IP),
   JSON: undescribed(GraphQLJSON),
-  BigInt: undescribed(GraphQLBigInt),
+  BigInt: undescribed(GraphQLBigInt, BigIntInput),
 };

@@ -11,6 +11,7 @@ import * as activity from '../security/activity.ts';
 import * as auditLogs from '../security/auditLogs.ts';
 import * as catalogue from '../security/catalogue.ts';
 import * as events from '../security/events.ts';
+import * as ledger from '../security/ledger.ts';
 import * as statistics from '../security/statistics.ts';
 import * as tenants from '../tenants/resolvers.ts';
 import * as users from '../users/resolvers.ts';
@@ -26,6 +27,7 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...tenants.queries,
   ...users.queries,
   ...auditLogs.queries,
+  ...ledger.queries,
   ...catalogue.queries,
   ...activity.queries,
   ...statistics.queries,
@@ -64,6 +66,7 @@ export function openSchema(): GraphQLSchema {
     ...tenants.types,
     ...users.types,
     ...auditLogs.types,
+    ...ledger.types,
     ...catalogue.types,
     ...activity.types,
     ...statistics.types,

@@ -39,7 +39,7 @@ export async function hardened(
   await app.register(cors, {
     origin: corsOrigins.length > 0 ? [...corsOrigins] : false,
     methods: ['GET', 'POST'],
-    exposedHeaders: ['x-request-id', 'retry-after'],
+    exposedHeaders: ['x-request-id', 'retry-after', 'custos-next-cursor', 'custos-has-more'],
     maxAge: PREFLIGHT_SECONDS,
   });
   app.setNotFoundHandler(async (request, reply) => {

@@ -21,8 +21,11 @@ import { SettingsError } from '../platform/settings.ts';
 import { systemCode } from '../platform/systemError.ts';
 import { spannedFrom } from '../platform/tracing.ts';
 import { parseTrustedProxies } from './address.ts';
+import { openConnectionLimit } from './connectionLimit.ts';
+import { serveEvents } from './events.ts';
 import { serveExplorer } from './explorer.ts';
 import { faultBody, hardened } from './hardened.ts';
+import { serveLedger } from './ledger.ts';
 import { crossSiteFault, openOrigins } from './origin.ts';
 import { bearerToken, requestFacts, requestIdOf } from './request.ts';
 import { serveSchemaFile } from './schemaFile.ts';
@@ -50,6 +53,8 @@ export interface ListenOptions {
   readonly corsOrigins?: readonly string[];
   /** Default: everybody. */
   readonly introspection?: Introspection;
+  /** See SocketOptions. */
+  readonly stuckMsMax?: number;
   /** What has routes of its own besides. */
   readonly alsoServe?: readonly { serve(app: FastifyInstance): void }[];
 }
@@ -72,6 +77,7 @@ export async function listen({
   publicUrl,
   corsOrigins = [],
   introspection = 'PUBLIC',
+  stuckMsMax,
   alsoServe = [],
 }: ListenOptions): Promise<Listening> {
   const trusted = parseTrustedProxies(trustedProxies);
@@ -104,7 +110,17 @@ export async function listen({
 
   await hardened(app, { corsOrigins, isSecure: publicUrl?.startsWith('https:') ?? false });
 
-  const socket = openSocket({ house, schema, trusted, origins, introspection, server: app.server });
+  const limit = openConnectionLimit(trusted);
+  const socket = openSocket({
+    house,
+    schema,
+    trusted,
+    origins,
+    introspection,
+    server: app.server,
+    limit,
+    stuckMsMax,
+  });
   const apollo = new ApolloServer<OperationContext>({
     schema,
     includeStacktraceInErrorResponses: false,
@@ -155,6 +171,8 @@ export async function listen({
   serveSchemaFile(app, async ({ headers: { authorization } }) =>
     maySeeSchema(introspection, await actorOf(house.db, house.services, bearerToken(authorization))),
   );
+  serveEvents(app, { house, schema, trusted, limit, stuckMsMax });
+  serveLedger(app, { house, trusted });
   for (const each of alsoServe) each.serve(app);
 
   await app.listen({ host, port }).catch(async (cause: unknown) => {

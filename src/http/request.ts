@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 
-import type { RequestFacts } from '../audit/act.ts';
+import type { RequestFacts, Services } from '../audit/act.ts';
 import type { AuditTransport } from '../generated/types.ts';
 import { clientAddress, type TrustedProxies } from './address.ts';
 
@@ -25,4 +25,10 @@ export function requestFacts(
 /** The token of `Authorization: Bearer ...`; the scheme in any case (RFC 9110, 11.1). */
 export function bearerToken(authorization: unknown): string | undefined {
   return typeof authorization === 'string' ? /^bearer +(\S+) *$/i.exec(authorization)?.[1] : undefined;
+}
+
+/** For how many milliseconds a token still holds; 0 for one that does not. */
+export function msLeftOf({ tokens, clock }: Pick<Services, 'tokens' | 'clock'>, token: string): number {
+  const bearer = tokens.verify(token);
+  return bearer.ok ? Math.max(bearer.expiresAt * 1000 - Number(clock.now() / 1000n), 0) : 0;
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 
 import type { ApolloServerPlugin } from '@apollo/server';
@@ -27,16 +27,18 @@ import {
   tooComplex,
   withoutSuggestions,
 } from '../graphql/limits.ts';
-import { addressKey } from '../platform/addressKey.ts';
-import { clientAddress, type TrustedProxies } from './address.ts';
+import type { TrustedProxies } from './address.ts';
+import type { ConnectionLimit } from './connectionLimit.ts';
 import type { Origins } from './origin.ts';
-import { bearerToken, requestFacts, requestIdOf } from './request.ts';
+import { bearerToken, msLeftOf, requestFacts, requestIdOf } from './request.ts';
+import { closeWhenStuck } from './stuck.ts';
 
 const MESSAGE_BYTES_MAX = 256 * 1024;
 const INIT_MS_MAX = 3_000;
 const OPERATIONS_MAX = 20;
-/** Of one address, a network of IPv6. */
-const SOCKETS_MAX = 50;
+const STUCK_MS_MAX = 10_000;
+/** A client that has not answered a ping when the next is due is cut. Later than one that is stuck is told so. */
+const PING_MS = 30_000;
 /** For a client to answer that the connection is closed; ws itself would wait thirty seconds. */
 const GOODBYE_MS_MAX = 5_000;
 /** The session is over: graphql-ws clients reconnect after it, with a new token. 4401 would be for ever. */
@@ -51,6 +53,9 @@ export interface SocketOptions {
   readonly origins: Origins;
   readonly introspection: Introspection;
   readonly server: Server;
+  readonly limit: ConnectionLimit;
+  /** See closeWhenStuck. Default 10 s. */
+  readonly stuckMsMax?: number | undefined;
 }
 
 const RULES = [...specifiedRules, ...LIMIT_RULES];
@@ -63,24 +68,22 @@ interface Remembered extends Record<PropertyKey, unknown> {
 }
 
 /** Serves graphql-transport-ws on /graphql. A connection authenticates with `{ authorization: "Bearer ..." }` at `connection_init`. */
-export function openSocket({ house, schema, trusted, origins, introspection, server }: SocketOptions): {
-  drainPlugin: ApolloServerPlugin;
-} {
+export function openSocket({
+  house,
+  schema,
+  trusted,
+  origins,
+  introspection,
+  server,
+  limit,
+  stuckMsMax = STUCK_MS_MAX,
+}: SocketOptions): { drainPlugin: ApolloServerPlugin } {
   const { db, services } = house;
   // Without the server: given it, ws takes a port in use for an error of its own, and graphql-ws prints that.
   const sockets = new WebSocketServer({ noServer: true, path: '/graphql', maxPayload: MESSAGE_BYTES_MAX });
-  const held = new Map<string, number>();
   server.on('upgrade', (request, socket, head) => {
-    const { ip } = clientAddress({ peer: request.socket.remoteAddress, headers: request.headers, trusted });
-    const address = addressKey(ip) ?? 'none';
-    const refusal = refusalOf(request, held.get(address) ?? 0);
-    if (refusal) return refuse(socket, refusal);
-    held.set(address, (held.get(address) ?? 0) + 1);
-    socket.once('close', () => {
-      const left = held.get(address)! - 1;
-      if (left > 0) held.set(address, left);
-      else held.delete(address);
-    });
+    if (!origins.allow(request.headers)) return refuse(socket, '403 Forbidden');
+    if (!limit.admits(request, socket)) return refuse(socket, '429 Too Many Requests');
     sockets.handleUpgrade(request, socket, head, (opened) => {
       sockets.emit('connection', opened, request);
       // graphql-ws would print the stack of every frame that is too long; ws closes with the right code by itself.
@@ -89,17 +92,14 @@ export function openSocket({ house, schema, trusted, origins, introspection, ser
     });
   });
 
-  function refusalOf(request: IncomingMessage, open: number): string | undefined {
-    if (!origins.allow(request.headers)) return '403 Forbidden';
-    return open >= SOCKETS_MAX ? '429 Too Many Requests' : undefined;
-  }
-
   const disposable = useServer<Record<string, unknown>, Remembered>(
     {
       schema,
       connectionInitWaitTimeout: INIT_MS_MAX,
 
-      async onConnect({ connectionParams, extra }) {
+      async onConnect(connection) {
+        closeWhenStuck(connection.extra, connection.subscriptions, stuckMsMax);
+        const { connectionParams, extra } = connection;
         const { authorization } = connectionParams ?? {};
         extra.token = bearerToken(authorization);
         extra.asked = new Set();
@@ -172,6 +172,7 @@ export function openSocket({ house, schema, trusted, origins, introspection, ser
       onError: (_ctx, _id, _payload, errors) => presented(errors, newRequestId()),
     },
     sockets,
+    PING_MS,
   );
 
   /** Undefined when that cannot be found out: then the connection is closed. */
@@ -186,10 +187,8 @@ export function openSocket({ house, schema, trusted, origins, introspection, ser
   }
 
   function closeOnExpiry(socket: WebSocket, token: string): void {
-    const claims = services.tokens.verify(token);
-    if (!claims.ok || socket.readyState !== socket.OPEN) return;
-    const remainingMs = claims.expiresAt * 1000 - Number(services.clock.now() / 1000n);
-    const timer = setTimeout(() => socket.close(CLOSED_FORBIDDEN, 'Forbidden'), Math.max(remainingMs, 0));
+    if (socket.readyState !== socket.OPEN) return;
+    const timer = setTimeout(() => socket.close(CLOSED_FORBIDDEN, 'Forbidden'), msLeftOf(services, token));
     socket.once('close', () => clearTimeout(timer));
   }
 

@@ -71,5 +71,15 @@ export function canonicalRecord(record: LeafRecord): string {
 
 /** The RFC 6962 leaf hash of a record. */
 export function leafHash(record: LeafRecord): Buffer {
-  return sha256(Buffer.concat([LEAF_PREFIX, Buffer.from(canonicalRecord(record))]));
+  return hashOfRecord(canonicalRecord(record));
+}
+
+/** The same of a record in its canonical form. */
+export function hashOfRecord(canonical: string): Buffer {
+  return sha256(Buffer.concat([LEAF_PREFIX, Buffer.from(canonical)]));
+}
+
+/** What a record commits to of a person's values. */
+export function commitmentOf(salt: Buffer, values: unknown): Buffer {
+  return sha256(Buffer.concat([salt, Buffer.from(JSON.stringify(values))]));
 }

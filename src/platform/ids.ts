@@ -142,3 +142,8 @@ function timePart(micros: bigint): string {
 function modulo(value: bigint, by: bigint): bigint {
   return ((value % by) + by) % by;
 }
+
+/** A UUID of its 16 bytes. */
+export function uuidOf(bytes: Buffer): string {
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}

@@ -77,8 +77,8 @@ export async function hasKnownMigrations(tx: Pick<ReadTx, 'execute'>): Promise<b
   return applied.length === known.length && applied.every((hash, at) => hash === known[at]);
 }
 
-/** Drizzle neither looks at migrations it has applied again nor at those it does not know. */
-async function assertKnownMigrations(db: Pick<ReadTx, 'execute'>): Promise<void> {
+/** Rejects for a database of another version. Drizzle neither looks at migrations it has applied again nor at those it does not know. */
+export async function assertKnownMigrations(db: Pick<ReadTx, 'execute'>): Promise<void> {
   if (await hasKnownMigrations(db)) return;
   throw new Error(
     `The database has ${(await appliedMigrations(db)).length} migrations applied, and they are not the ` +

@@ -81,7 +81,8 @@ export const connection = {
   totalCount: <Row>(page: Page<Row>) => page.count(),
 };
 
-function sizeOf({ first, last }: PageArguments) {
+/** How many rows a page is to hold. Refuses sizes outside 1 to 500, and both ends at once. */
+export function sizeOf({ first, last }: PageArguments) {
   const fields: Record<string, string> = {};
   for (const [field, value] of Object.entries({ first, last })) {
     if (typeof value === 'number' && (value < 1 || value > PAGE_MAX))

@@ -19,8 +19,8 @@ import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 import { tenantById } from '../tenants/tables.ts';
 import { seenUsers, userById, type UserRow, users } from '../users/tables.ts';
 import { actionOf } from './auditLogs.ts';
-import { within } from './reach.ts';
-import { addressOf, DAY_MICROS, spanFields, spanOf, statusOf, tenantNamed } from './statistics.ts';
+import { tenantNamed, within } from './reach.ts';
+import { addressOf, DAY_MICROS, spanFields, spanOf, statusOf } from './statistics.ts';
 
 const DAYS_DEFAULT = 30;
 const DAYS_MAX = 365;

@@ -1,7 +1,9 @@
-import type { Context, Fields } from '../audit/act.ts';
+import { confinedTo, type Context, type Fields } from '../audit/act.ts';
 import { conditionOf, havingId } from '../audit/filter.ts';
-import { type LogPage, pageOfLog, personalOf, positionOf } from '../audit/query.ts';
+import { personalIn, positionIn } from '../audit/known.ts';
+import { type LogPage, pageOfLog } from '../audit/query.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
+import { feedPage } from '../feed/page.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
 import type {
   AuditAction,
@@ -13,10 +15,11 @@ import type {
   FieldChange,
   QueryResolvers,
 } from '../generated/types.ts';
-import { connection } from '../platform/page.ts';
+import { connection, sizeOf } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenantById } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
+import { proof } from './ledger.ts';
 import { within } from './reach.ts';
 
 const COUNT_MAX = 1_000_000;
@@ -28,6 +31,16 @@ export const queries = {
 
   auditLogs: async (_root, { filter, orderBy, ...page }, context) =>
     pageOfLog(context, await within(context, conditionOf(filter)), page, { direction: orderBy?.direction }),
+
+  auditFeed: async (_root, { filter, after, first, from }, context) => {
+    const tenantId = confinedTo(context.actor);
+    const condition = await within(context, conditionOf(filter));
+    const { size } = sizeOf({ first });
+    const page = await context.read(({ tx }) =>
+      feedPage(tx, { tenantId, condition, after, from, first: size }),
+    );
+    return { ...page, nodes: page.edges.map(({ node }) => node) };
+  },
 } satisfies Partial<QueryResolvers>;
 
 /** A record the caller may see, if it may read the log. */
@@ -43,7 +56,8 @@ export function actionOf({ action }: Pick<AuditLogRow, 'action'>): AuditAction {
 
 export const types = {
   AuditLog: {
-    position: (row, _args, context) => context.load(positionOf, row),
+    position: (row, _args, context) => positionIn(context, row),
+    proof,
     action: actionOf,
     actionKey: (row) => row.action,
     category: (row) => AUDIT_CATALOGUE[actionOf(row)].category,
@@ -57,7 +71,7 @@ export const types = {
     },
     user: (row, _args, context) => (row.userId === null ? null : context.load(userById, row.userId)),
     actor: async (row, _args, context) => {
-      const { actor } = await context.load(personalOf, row);
+      const { actor } = await personalIn(context, row);
       const { type, role, sessionId, system } = row.actor;
       return {
         type,
@@ -72,9 +86,9 @@ export const types = {
     tenant: (row, _args, context) =>
       row.tenantId === PLATFORM_TENANT ? null : context.load(tenantById, row.tenantId),
     resourceName: async (row, _args, context) =>
-      row.resourceName ?? (await context.load(personalOf, row)).resourceName ?? null,
+      row.resourceName ?? (await personalIn(context, row)).resourceName ?? null,
     details: async (row, _args, context) => {
-      const { details = {} } = await context.load(personalOf, row);
+      const { details = {} } = await personalIn(context, row);
       const input = {
         ...(row.details.input as object | undefined),
         ...(details.input as object | undefined),
@@ -82,7 +96,7 @@ export const types = {
       return { ...row.details, ...details, ...(Object.keys(input).length > 0 ? { input } : {}) };
     },
     changes: async (row, _args, context) => {
-      const { changes = {} } = await context.load(personalOf, row);
+      const { changes = {} } = await personalIn(context, row);
       return row.changes.map((change): FieldChange => {
         const { path, sensitivity, before = null, after = null } = change;
         if (sensitivity === 'SECRET') return { path, before: null, after: null, redaction: 'SECRET' };

@@ -9,7 +9,8 @@ import {
   havingId,
   ofActions,
 } from '../audit/filter.ts';
-import { pageOfLog, personalOf } from '../audit/query.ts';
+import { personalIn } from '../audit/known.ts';
+import { pageOfLog } from '../audit/query.ts';
 import { type AuditLogRow, SEVERITIES } from '../audit/tables.ts';
 import type {
   LoginFailed,
@@ -25,7 +26,6 @@ import { connection } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { userById } from '../users/tables.ts';
 import { actionOf } from './auditLogs.ts';
-import type { DetectionDetails } from './detections.ts';
 import {
   acknowledgeSecurityEvent,
   eventIdOf,
@@ -113,7 +113,7 @@ export const subscriptions = {
 } satisfies Partial<SubscriptionResolvers>;
 
 async function failedLogin(context: Context, log: AuditLogRow) {
-  const { details } = await context.load(personalOf, log);
+  const { details } = await personalIn(context, log);
   return {
     log,
     email: (details?.email as string | undefined) ?? null,
@@ -177,5 +177,7 @@ export const types = {
 };
 
 function evidenceOf({ id, actor, details }: AuditLogRow): readonly string[] {
-  return actor.system === 'detection' ? (details as unknown as DetectionDetails).evidence : [id];
+  return actor.type === 'SYSTEM' && Array.isArray(details['evidence'])
+    ? (details['evidence'] as string[])
+    : [id];
 }

@@ -2,7 +2,9 @@ import { and, eq, inArray } from 'drizzle-orm';
 
 import { type Batch, confinedTo, type Context, type UserActor } from '../audit/act.ts';
 import { ANY, type Condition, having } from '../audit/filter.ts';
-import { userBranchAccess } from '../tenants/tables.ts';
+import { asUuid } from '../platform/ids.ts';
+import { Refusal } from '../platform/refusal.ts';
+import { tenants, userBranchAccess } from '../tenants/tables.ts';
 
 /**
  * The condition, and what the caller may see at all: the tenant it is confined to, and for a branch manager what is about its
@@ -42,4 +44,24 @@ const branchReach: Batch<UserActor, Condition> = async ({ tx }, actors) =>
         ],
       };
     }),
+  );
+
+/** The tenant that is named, also a deleted one, for its log stays; unnamed, the caller's own. Refuses what is not there for the caller. */
+export async function tenantNamed(
+  context: Context,
+  id: string | null | undefined,
+): Promise<string | undefined> {
+  const own = confinedTo(context.actor);
+  if (typeof id !== 'string') return own;
+  const uuid = asUuid(id);
+  if (uuid === undefined || !(own === undefined ? await context.load(tenantExists, uuid) : own === uuid))
+    throw new Refusal('TENANT_NOT_FOUND');
+  return uuid;
+}
+
+const tenantExists: Batch<string, boolean> = ({ tx }, ids) =>
+  Promise.all(
+    ids.map(
+      async (id) => (await tx.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, id))).length > 0,
+    ),
   );

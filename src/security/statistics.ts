@@ -1,6 +1,4 @@
-import { eq } from 'drizzle-orm';
-
-import { type Batch, confinedTo, type Context, type Fields } from '../audit/act.ts';
+import { confinedTo, type Context, type Fields } from '../audit/act.ts';
 import { ANY, having } from '../audit/filter.ts';
 import { type Kind, kindsIn, periodsIn, type Span, type Tally, topIn } from '../audit/statistics.ts';
 import { PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
@@ -15,12 +13,11 @@ import type {
   PeriodCount,
   QueryResolvers,
 } from '../generated/types.ts';
-import { asUuid, isoOf, microsFrom } from '../platform/ids.ts';
+import { isoOf, microsFrom } from '../platform/ids.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
-import { tenants } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
 import { actionOf } from './auditLogs.ts';
-import { managesBranches, within } from './reach.ts';
+import { managesBranches, tenantNamed, within } from './reach.ts';
 
 export const DAY_MICROS = 86_400_000_000n;
 const DAYS_DEFAULT = 30n;
@@ -50,26 +47,6 @@ export async function spanOf(
   const condition = await within(context, named);
   return { tenantId: own ?? tenantId, condition, isPart: managesBranches(context.actor), from, to };
 }
-
-/** The tenant that is named, also a deleted one, for its log stays; unnamed, the caller's own. Refuses what is not there for the caller. */
-export async function tenantNamed(
-  context: Context,
-  id: string | null | undefined,
-): Promise<string | undefined> {
-  const own = confinedTo(context.actor);
-  if (typeof id !== 'string') return own;
-  const uuid = asUuid(id);
-  if (uuid === undefined || !(own === undefined ? await context.load(tenantExists, uuid) : own === uuid))
-    throw new Refusal('TENANT_NOT_FOUND');
-  return uuid;
-}
-
-const tenantExists: Batch<string, boolean> = ({ tx }, ids) =>
-  Promise.all(
-    ids.map(
-      async (id) => (await tx.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, id))).length > 0,
-    ),
-  );
 
 /** How many records of these kinds there are. */
 export function countOf(kinds: readonly Kind[]): number {

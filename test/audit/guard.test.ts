@@ -36,10 +36,12 @@ const CHANGES: Readonly<Record<string, string>> = {
   tenant_settings: 'update tenant_settings set updated_at = now()',
   security_event_states: 'update security_event_states set changed_at = now()',
 };
-/** Kept by the sealer and the detector, or forgotten by themselves: none is business. */
+/** Kept by the sealer, the signer, the verifier and the detector, or forgotten by themselves: none is business. */
 const OURS = [
   'audit_sealer',
   'audit_trees',
+  'audit_tiles',
+  'audit_verifications',
   'audit_hours',
   'audit_facets',
   'security_detectors',

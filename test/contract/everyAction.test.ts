@@ -7,6 +7,7 @@ import type { AuditAction, ErrorReason } from '../../src/generated/types.ts';
 import { sessionOf } from '../world/auditRecord.ts';
 import { makersOn, setStage, type Stage } from '../world/matrixStage.ts';
 import { type Answer, PASSWORD, type Person } from '../world/server.ts';
+import { asOwner } from '../world/ledger.ts';
 import { until } from '../world/wait.ts';
 
 const PROOFS_MS_MAX = 60_000;
@@ -266,6 +267,7 @@ function proofsOf(stage: Stage): Proofs {
     ACCOUNT_BRUTE_FORCE_DETECTED: 'DETECTION',
     ADDRESS_BRUTE_FORCE_DETECTED: 'DETECTION',
     SUCCESS_AFTER_FAILURES_DETECTED: 'DETECTION',
+    LEDGER_FAULT_DETECTED: 'DETECTION',
     SECURITY_EVENT_ACKNOWLEDGED: onEvent('acknowledgeSecurityEvent'),
     SECURITY_EVENT_RESOLVED: onEvent('resolveSecurityEvent'),
   };
@@ -306,7 +308,14 @@ test('every detection is on record when it is due, by the system and with its ev
     ACCOUNT_BRUTE_FORCE_DETECTED: stranger.id,
     ADDRESS_BRUTE_FORCE_DETECTED: home.id,
     SUCCESS_AFTER_FAILURES_DETECTED: stranger.id,
+    LEDGER_FAULT_DETECTED: home.id,
   };
+  await asOwner(
+    here.database.admin,
+    `update audit_logs set user_agent = 'other' where id = (
+       select id from audit_logs where tenant_id = '${home.id}' order by id limit 1);
+     update audit_verifications set due_at = '2000-01-01', verified_to = 0`,
+  );
   const due = Object.entries(proofsOf(stage)).flatMap(([action, proof]) =>
     proof === 'DETECTION' ? [action] : [],
   );
@@ -327,7 +336,8 @@ test('every detection is on record when it is due, by the system and with its ev
       actor: { type: 'SYSTEM' },
       resourceId: about[action as AuditAction],
     });
-    expect(details.evidence.length).toBeGreaterThanOrEqual(FAILURES_A_DETECTION);
+    const records = action === 'LEDGER_FAULT_DETECTED' ? 1 : FAILURES_A_DETECTION;
+    expect(details.evidence.length).toBeGreaterThanOrEqual(records);
   }
 });
 

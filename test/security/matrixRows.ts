@@ -84,6 +84,15 @@ export const QUERIES: Record<string, readonly Look[]> = {
       selection: '{ totalCount nodes { id } }',
     },
   ],
+  auditFeed: [
+    {
+      cells: 'A T B T - -',
+      kind: 'records',
+      args: '(first: 500)',
+      selection: '{ nodes { id } edges { node { id } } }',
+    },
+    { cells: 'A T B T - -', kind: 'failures', args: '(first: 500)', selection: '{ nodes { id } }' },
+  ],
   userActivity: [{ cells: 'A T B T S -', kind: 'users', args: one('userId'), selection: '{ userId }' }],
   tenantActivity: [
     { cells: 'A T T T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' },
@@ -97,6 +106,21 @@ export const QUERIES: Record<string, readonly Look[]> = {
   auditStatistics: [
     { cells: 'A T T T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' },
   ],
+  auditCheckpoint: [
+    { cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' },
+  ],
+  auditConsistencyProof: [
+    {
+      cells: 'A T - T - -',
+      kind: 'tenants',
+      args: (id) => `(tenantId: "${id}", from: 0, to: 1)`,
+      selection: '{ tenantId }',
+    },
+  ],
+  verifyAuditLog: [
+    { cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId ok }' },
+  ],
+  auditHealth: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditActionCatalog: [{ cells: 'P P P P P -', args: '', selection: '{ action }' }],
   failedLoginAttempts: [
     {

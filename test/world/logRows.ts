@@ -6,6 +6,7 @@ import { SEVERITIES } from '../../src/audit/tables.ts';
 import { AUDIT_CATALOGUE } from '../../src/generated/catalogue.ts';
 import type { AuditAction, AuditLogFilter, AuditStatus } from '../../src/generated/types.ts';
 import { idAt, isoOf, microsFrom, microsOf } from '../../src/platform/ids.ts';
+import { INSERT_RAW, rawRecord } from './rawRecord.ts';
 
 /** What of a record filters look at. */
 export interface LogRow {
@@ -144,24 +145,15 @@ export async function readLogRows(admin: postgres.Sql): Promise<LogRow[]> {
 
 /** Writes the records as the superuser, in a database of now or younger than two months. */
 export async function writeLogRows(admin: postgres.Sql, rows: readonly LogRow[]): Promise<void> {
-  const written = rows.map((row) => ({
-    tenant_id: row.tenantId,
-    id: row.id,
-    created_at: isoOf(row.micros),
-    action: AUDIT_CATALOGUE[row.action].key,
-    resource: AUDIT_CATALOGUE[row.action].resource,
-    status: row.status.toLowerCase(),
-    severity: row.severity,
-    security: row.security ?? false,
-    user_id: row.userId,
-    resource_id: row.resourceId,
-    ip_address: row.ipAddress,
-    request_id: row.requestId,
-  }));
-  await admin`
-    insert into audit_logs (tenant_id, id, created_at, operation_id, schema_version, user_id, actor, action, resource,
-      resource_id, status, severity, security, ip_address, request_id, context, details, changes, leaf_hash)
-    select tenant_id, id, created_at, gen_random_uuid(), 1, user_id, '{"type": "ANONYMOUS"}', action, resource,
-      resource_id, status, severity, security, ip_address, request_id, '{"transport": "HTTP"}', '{}', '[]', sha256(uuid_send(id))
-    from json_populate_recordset(null::audit_logs, ${JSON.stringify(written)}::text::json)`;
+  const written = rows.map(({ micros, action, status, security = false, ...row }) =>
+    rawRecord({
+      ...row,
+      createdAt: isoOf(micros),
+      action: AUDIT_CATALOGUE[action].key,
+      resource: AUDIT_CATALOGUE[action].resource,
+      status: status.toLowerCase(),
+      security,
+    }),
+  );
+  await admin.unsafe(`${INSERT_RAW} $1::text::json)`, [JSON.stringify(written)]);
 }

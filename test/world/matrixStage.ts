@@ -5,6 +5,7 @@ import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
 import type { MailedPurpose } from '../../src/auth/tables.ts';
 import { tokenHash } from '../../src/platform/crypto.ts';
 import { sessionOf } from './auditRecord.ts';
+import { allSigned } from './seal.ts';
 import { type Answer, PASSWORD, type Person, type World, world } from './server.ts';
 
 /** The columns of the matrix, and the admin of the other tenant. */
@@ -121,6 +122,8 @@ export async function setStage(...given: Parameters<typeof world>) {
     failures,
     events: await events(failures),
   };
+  // What is read in sealed order shows what is sealed, and what is proven what is signed.
+  await allSigned(here.database.admin);
   const person: Record<PrincipalName, Person | undefined> = {
     SUPER_ADMIN: root,
     TENANT_ADMIN: admin,

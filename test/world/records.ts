@@ -2,8 +2,8 @@ import { sql } from 'drizzle-orm';
 import type postgres from 'postgres';
 
 import type { Database, Tx } from '../../src/platform/db.ts';
-import { uuidArray } from '../../src/platform/columns.ts';
 import { idAt, openClock } from '../../src/platform/ids.ts';
+import { INSERT_RAW, rawRecord } from './rawRecord.ts';
 
 const clock = openClock();
 
@@ -20,19 +20,10 @@ export interface RecordFacts {
 /** Writes raw records in that transaction and returns their ids. Nothing of them is meaningful but what is told. */
 export async function writeRecords(tx: Tx, records: readonly RecordFacts[]): Promise<string[]> {
   const ids = records.map(({ id }) => id ?? idAt(clock.now()));
-  const told = JSON.stringify(
-    records.map(({ action = 'auth.login', details = {} }) => ({ action, details })),
+  const written = records.map(({ tenantId, action = 'auth.login', details = {} }, at) =>
+    rawRecord({ tenantId, id: ids[at]!, action, details, actor: { type: 'SYSTEM' } }),
   );
-  await tx.execute(sql`
-    insert into audit_logs (tenant_id, id, created_at, operation_id, schema_version, actor, action, resource, status,
-      severity, request_id, context, details, changes, leaf_hash)
-    select tenant_id, id, now(), gen_random_uuid(), 1, '{"type": "SYSTEM"}', told ->> 'action', 'USER', 'success', 0,
-      'request', '{"transport": "HTTP"}', told -> 'details', '[]', sha256(uuid_send(id))
-    from rows from (
-      unnest(${uuidArray(records.map(({ tenantId }) => tenantId))}::uuid[]),
-      unnest(${uuidArray(ids)}::uuid[]),
-      jsonb_array_elements(${told}::jsonb)
-    ) as written (tenant_id, id, told)`);
+  await tx.execute(sql`${sql.raw(INSERT_RAW)} ${JSON.stringify(written)}::text::json)`);
   return ids;
 }
 

@@ -25,3 +25,15 @@ export async function allSealed(admin: postgres.Sql): Promise<void> {
     return row!['done'] as boolean;
   });
 }
+
+/** Resolves when all there is is sealed and under a checkpoint. */
+export async function allSigned(admin: postgres.Sql): Promise<void> {
+  await allSealed(admin);
+  await until('all is signed', async () => {
+    const [row] = await admin`select not exists (
+      select from audit_trees as tree where not exists (
+        select from audit_checkpoints as signed where signed.tenant_id = tree.tenant_id and signed.size = tree.size)
+    ) as done`;
+    return row!['done'] as boolean;
+  });
+}

@@ -1,0 +1,143 @@
+/** `custos verify`: a file, or a database, against what was signed, with no server running. */
+import { createHash } from 'node:crypto';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pino } from 'pino';
+import { expect, test } from 'vitest';
+
+import { verifyDatabase, verifyFile } from '../src/verify.ts';
+import { asOwner, idAt, tamper, withRecords } from './world/ledger.ts';
+import type { Person } from './world/server.ts';
+
+const SILENT = pino({ level: 'silent' });
+
+test('an export is checked with nothing but the key, the whole or a part; whatever is changed in it is named', async () => {
+  const { here, admin, size } = await withRecords(40);
+  const { verifierKey } = (await admin.ask('{ auditCheckpoint { verifierKey } }')).data.auditCheckpoint;
+  const key = verifierKey as string;
+  const whole = await exported(here.url, admin, '');
+  const folder = await mkdtemp(path.join(tmpdir(), 'custos-verify-'));
+  const check = async (lines: readonly string[], by: string | null = key) => {
+    const file = path.join(folder, 'log.ndjson');
+    await writeFile(file, lines.map((line) => `${line}\n`).join(''));
+    return await verifyFile(file, by ?? undefined);
+  };
+
+  expect((await check(whole)).join()).toContain(`${size} records, 0 to ${size - 1}`);
+  expect((await check(whole, null)).join()).toContain(key);
+  for (const span of ['from=0&to=0', 'from=0&to=1', 'from=7&to=31', 'from=41', `from=${size}`])
+    await check(await exported(here.url, admin, `?${span}`));
+
+  const at = whole.findIndex((line) => line.startsWith('{"position":17,'));
+  const edited = (edit: (line: string) => string) => whole.map((line, n) => (n === at ? edit(line) : line));
+  const replaced = edited((line) => {
+    const changed = line.replace('"status":"success"', '"status":"failure"');
+    const record = JSON.stringify((JSON.parse(changed) as { record: object }).record);
+    const hash = createHash('sha256')
+      .update(Buffer.from([0]))
+      .update(record)
+      .digest('base64');
+    return changed.replace(/"leafHash":"[^"]*"/, `"leafHash":"${hash}"`);
+  });
+  const wrong: [string, readonly string[], RegExp][] = [
+    [
+      'a record altered',
+      edited((line) => line.replace('user.updated', 'user.deleted')),
+      /at 17 is not what was sealed/,
+    ],
+    ['a name altered', edited((line) => line.replace(/"Ann \d+"/, '"Eve"')), /personal values .* at 17/],
+    ['a record left out', whole.filter((_, n) => n !== at), /At 17 the file has the record of 18/],
+    ['a record emptied', edited((line) => line.replace(/,"record":.*$/, '}')), /at 17 is not there/],
+    ['a record with its hash', replaced, /records \d+ to \d+ are not what the checkpoint/],
+    ['the end cut off', whole.slice(0, -1), /breaks off before 42/],
+    ['the beginning cut off', whole.slice(1), /Line 1 is not one of an exported log/],
+    [
+      'two lines swapped',
+      whole.toSpliced(at, 2, whole[at + 1]!, whole[at]!),
+      /At 17 the file has the record of 18/,
+    ],
+    ['something after the end', [...whole, whole[at]!], /comes after the end/],
+    ['nothing', [], /empty/],
+  ];
+  for (const [what, lines, message] of wrong) await expect(check(lines), what).rejects.toThrow(message);
+  const stranger = key.replace(/\+.*$/, '+1b3bd62c+AfLPG2pLFsvP2N2hOqM8Jb4Xy1tZlD8mS2kv3m1mQ0vV');
+  await expect(check(whole, stranger)).rejects.toThrow(/verifier key/);
+});
+
+test('a database is checked without a server, and whatever was done to it is named', async () => {
+  const { here, admin, sql, size } = await withRecords(30);
+  const { note } = (await admin.ask('{ auditCheckpoint { note } }')).data.auditCheckpoint;
+  const folder = await mkdtemp(path.join(tmpdir(), 'custos-verify-'));
+  const kept = path.join(folder, 'kept');
+  await writeFile(kept, note as string);
+  const id = await idAt(sql, admin, 9);
+  // As long as a server runs, it seals and signs what is done here.
+  await here.server.stop();
+  const check = async (personal = true) => {
+    const lines: string[] = [];
+    const options = { checkpoints: [kept], personal };
+    const outcome = await verifyDatabase({ settings: here.settings, log: SILENT }, options, (line) =>
+      lines.push(line),
+    ).then(
+      () => 'right',
+      (cause: Error) => cause.message,
+    );
+    return { outcome, wrong: lines.filter((line) => line.startsWith('WRONG')), lines };
+  };
+  const { outcome, lines } = await check();
+  expect(outcome).toBe('right');
+  expect(lines).toContain(`ok    custos.test/audit/${admin.tenantId}: ${size} records`);
+
+  const own = `tenant_id = '${admin.tenantId}'`;
+  const wrong: [string, string, RegExp][] = [
+    [
+      'a record altered',
+      `update audit_logs set ip_address = '10.0.0.1' where id = '${id}'`,
+      /RECORD_ALTERED .* at 9/,
+    ],
+    [
+      'a record inserted',
+      `insert into audit_logs select (jsonb_populate_record(log, jsonb_build_object('id', overlay(id::text placing '0' from 36)))).* from audit_logs log where id = '${id}'`,
+      /RECORD_INSERTED/,
+    ],
+    ['all after a checkpoint cut, its signature too', cutTo(own, 20), /LOG_CUT .*20/],
+    [
+      'a whole log taken away',
+      ['audit_logs', 'audit_seals', 'audit_trees', 'audit_checkpoints']
+        .map((table) => `delete from ${table} where ${own}`)
+        .join(';'),
+      /LOG_CUT/,
+    ],
+    [
+      'the verifier key of another',
+      `update audit_ledger set verifier_key = 'ledger+12345678+AAAA'`,
+      /verifier key/,
+    ],
+  ];
+  for (const [what, statements, message] of wrong) {
+    const restore = await tamper(sql, statements);
+    const found = await check();
+    expect(`${what}: ${found.outcome} ${found.wrong.join()}`).toMatch(message);
+    await restore();
+  }
+  expect((await check()).outcome).toBe('right');
+
+  await asOwner(sql, `delete from subject_keys where ${own}`);
+  expect((await check()).outcome).toBe('right');
+});
+
+/** The log as it was with so many records; who cuts it takes the checkpoints away too. */
+function cutTo(own: string, size: number): string {
+  return `delete from audit_checkpoints where ${own} and size > ${size};
+    delete from audit_seals where ${own} and first_seq >= ${size};
+    update audit_trees set size = ${size} where ${own}`;
+}
+
+async function exported(url: string, { token, tenantId }: Person, query: string): Promise<string[]> {
+  const answer = await fetch(`${url}/audit/${tenantId}/export.ndjson${query}`, {
+    headers: { authorization: `Bearer ${token}` },
+  });
+  expect(answer.status).toBe(200);
+  return (await answer.text()).trimEnd().split('\n');
+}
