@@ -23,6 +23,8 @@ COPY --from=build /app/package.json package.json
 COPY --from=build /app/schema schema
 COPY --from=build /app/drizzle drizzle
 COPY --from=build /app/client/schema.graphql client/schema.graphql
+COPY --from=build /app/client/package.json node_modules/@custos/client/package.json
+COPY --from=build /app/client/dist node_modules/@custos/client/dist
 COPY --from=build /app/console/dist console/dist
 USER node
 VOLUME /var/lib/custos

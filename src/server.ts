@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 
 import { openCheckpoints } from './audit/checkpoints.ts';
 import type { Recorded } from './audit/record.ts';
-import { openSealer } from './audit/seal.ts';
+import { openSealer, SEALED_CHANNEL } from './audit/seal.ts';
 import { openFeed } from './feed/follow.ts';
 import { type FirstStart, firstStart } from './firstStart.ts';
 import { openFoundation, openParts, type ThrottleSizes } from './foundation.ts';
@@ -15,6 +15,7 @@ import { openSchema } from './graphql/schema.ts';
 import { openHealth } from './http/health.ts';
 import { listen } from './http/listen.ts';
 import { openMetrics } from './http/metrics.ts';
+import { natsBus } from './platform/eventBus.ts';
 import type { Settings } from './platform/settings.ts';
 import { openDetector } from './security/detector.ts';
 import { openVerifier } from './security/verifier.ts';
@@ -62,9 +63,11 @@ export async function startServer(
     });
     const { db, keys, services } = foundation;
     const { clock } = services;
-    const sealer = opened(openSealer({ db, clock, log }));
+    const busUrl = settings.eventBusUrl;
+    const bus = busUrl ? opened(await natsBus({ url: busUrl, db, channel: SEALED_CHANNEL, log })) : undefined;
+    const sealer = opened(openSealer({ db, clock, log, bus }));
     opened(openCheckpoints({ db, clock, log, signer: services.signer, sealer }));
-    const feed = opened(openFeed({ db, log }));
+    const feed = opened(openFeed({ db, log, bus }));
     const { passwords } = services;
     const metrics = openMetrics({
       db,
@@ -81,7 +84,7 @@ export async function startServer(
     };
     const sealerLagMs = () => sealer.progress().lagMs;
     const house: House = { db, services, feed, recorded, sealerLagMs };
-    const detector = opened(openDetector(house));
+    const detector = opened(openDetector(house, bus));
     opened(openVerifier(house));
 
     const schema = openSchema();

@@ -147,7 +147,8 @@ test('the help names every command and ends with code 0', async () => {
   const program = await custos({}, ['--help']);
 
   expect(program.code).toBe(0);
-  for (const name of ['serve', 'migrate', 'create-admin', 'seed']) expect(program.stdout).toContain(name);
+  for (const name of ['serve', 'migrate', 'create-admin', 'seed', 'tail'])
+    expect(program.stdout).toContain(name);
 });
 
 interface Ended {

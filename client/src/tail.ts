@@ -114,9 +114,12 @@ async function* stepsOf<Step>(
   signal: AbortSignal,
 ): AsyncGenerator<Step> {
   let silence: ReturnType<typeof setTimeout> | undefined;
+  let isOver = false;
   // A connection that is dead at the other end says nothing, not even that.
   const alive = () => {
     clearTimeout(silence);
+    // What was on its way when it ended still arrives, and must not keep a process going.
+    if (isOver) return;
     silence = setTimeout(() => socket.terminate(), 2 * keepAliveMs);
   };
   const socket = createClient({
@@ -138,6 +141,7 @@ async function* stepsOf<Step>(
       yield Object.values(data!)[0]!;
     }
   } finally {
+    isOver = true;
     clearTimeout(silence);
     signal.removeEventListener('abort', stop);
   }

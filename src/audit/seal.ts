@@ -11,13 +11,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 
 import type { Database, ReadTx, Tx } from '../platform/db.ts';
+import { type EventBus, postgresBus } from '../platform/eventBus.ts';
 import { type Clock, isoOf } from '../platform/ids.ts';
 import { describe, spanned } from '../platform/tracing.ts';
 import { countSealed } from './rollup.ts';
 import { auditSealer } from './tables.ts';
 import { type Found, NIL, type Place, recordsAfter } from './unsealed.ts';
 
-/** Notified after each batch, with the next global position as the payload. */
+/** Announced after each batch, with the next global position. */
 export const SEALED_CHANNEL = 'custos_sealed';
 
 export interface Sealer {
@@ -40,6 +41,8 @@ export interface SealerOptions {
   readonly db: Database;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Carries the news of each batch: the next global position. By default Postgres does. */
+  readonly bus?: EventBus | undefined;
   /** Most records sealed in one transaction. */
   readonly batchMax?: number;
 }
@@ -54,11 +57,19 @@ const POLL_MS_SPREAD = 200;
 const ELSEWHERE_MS_SPREAD = 20;
 const BACKOFF_MS = 50;
 const BACKOFF_MS_MAX = 1_000;
+/** A sealer that is cut off with the lock in hand loses it after so long, and another takes over. */
+const BOUNDED = sql`select set_config('idle_in_transaction_session_timeout', '1000', true)`;
 /** A batch that cannot be done is tried at half the size, down to this part of it. */
 const HALVINGS_MAX = 12;
 
 /** Starts sealing. Errors are logged and tried again; nothing is lost by them. */
-export function openSealer({ db, clock, log, batchMax = BATCH_MAX }: SealerOptions): Sealer {
+export function openSealer({
+  db,
+  clock,
+  log,
+  bus = postgresBus(db, SEALED_CHANNEL),
+  batchMax = BATCH_MAX,
+}: SealerOptions): Sealer {
   const stopping = new AbortController();
   let woken = new AbortController();
   let nudged = false;
@@ -121,7 +132,8 @@ export function openSealer({ db, clock, log, batchMax = BATCH_MAX }: SealerOptio
   }
 
   async function nextBatch(max: number): Promise<Batch | undefined> {
-    const batch = await db.withTx('PLATFORM', (tx) => sealBatch(tx, isoOf(clock.now()), max));
+    const batch = await db.withTx('PLATFORM', (tx) => sealBatch(tx, bus, isoOf(clock.now()), max));
+    if (batch?.sealed) bus.committed(String(batch.pos));
     describe({ 'custos.sealed': batch?.sealed ?? 0 });
     return batch;
   }
@@ -145,8 +157,13 @@ interface Batch {
 }
 
 /** Seals the next batch; undefined while another process does. */
-async function sealBatch(tx: Tx, now: string, max: number): Promise<Batch | undefined> {
-  const [state] = await stateIn(tx).for('update', { skipLocked: true });
+async function sealBatch(
+  tx: Tx,
+  bus: Pick<EventBus, 'announce'>,
+  now: string,
+  max: number,
+): Promise<Batch | undefined> {
+  const [[state]] = await Promise.all([stateIn(tx).for('update', { skipLocked: true }), tx.execute(BOUNDED)]);
   if (!state) return undefined;
   // Taken with the lock in hand: an older snapshot could lie before `sealed`, and its records would be sealed again.
   const place = placeOf(state, await snapshotOf(tx));
@@ -169,7 +186,7 @@ async function sealBatch(tx: Tx, now: string, max: number): Promise<Batch | unde
       ? { target: place.target, targetTx: place.tx === null ? null : last!.tx, targetId: last!.id }
       : { sealed: place.target, target: null, targetTx: null, targetId: null }),
   });
-  if (unsealed.length > 0) await tx.execute(sql`select pg_notify(${SEALED_CHANNEL}, ${String(pos)})`);
+  if (unsealed.length > 0) await bus.announce(tx, String(pos));
   return { sealed: unsealed.length, pos, more, foreign: state.foreign };
 }
 

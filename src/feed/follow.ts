@@ -16,7 +16,7 @@ import { openTurns } from '../platform/turns.ts';
 import { cursorAt, placeOf } from './cursor.ts';
 import { eventsAt, headOf, type LogEvent, placeIn, placesFrom } from './order.ts';
 import { pulled } from './pulled.ts';
-import { type Channel, openTail, type Tail } from './subscribers.ts';
+import { type Channel, openTail, type Tail, type TailOptions } from './subscribers.ts';
 
 export interface FollowOptions {
   /** Whose log; undefined for the whole platform's. */
@@ -66,8 +66,9 @@ interface House {
 }
 
 /** Opens the feed. It reads only while somebody follows. */
-export function openFeed({ db, log }: { readonly db: Database; readonly log: Logger }): Feed {
-  const tail = openTail({ db, log });
+export function openFeed(options: TailOptions): Feed {
+  const { db, log } = options;
+  const tail = openTail(options);
   const inTurn = openTurns(READERS_MAX);
   const house: House = { log, tail, read: (...call) => inTurn(() => db.withReadTx(...call)) };
   const streams = new Set<AsyncIterableIterator<Step, undefined>>();

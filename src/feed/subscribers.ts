@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import { SEALED_CHANNEL } from '../audit/seal.ts';
 import type { AuditLogRow } from '../audit/tables.ts';
 import type { Database } from '../platform/db.ts';
+import { type EventBus, postgresBus } from '../platform/eventBus.ts';
 import { apart } from '../platform/tracing.ts';
 import { eventsAt, type LogEvent, placeIn, placesFrom } from './order.ts';
 
@@ -50,7 +51,14 @@ interface Following {
   readonly wakes: Set<() => void>;
 }
 
-export function openTail({ db, log }: { readonly db: Database; readonly log: Logger }): Tail {
+export interface TailOptions {
+  readonly db: Database;
+  readonly log: Logger;
+  /** Tells when there is something new. By default Postgres does. */
+  readonly bus?: EventBus | undefined;
+}
+
+export function openTail({ db, log, bus = postgresBus(db, SEALED_CHANNEL) }: TailOptions): Tail {
   /** By tenant; undefined is the platform. */
   const followed = new Map<string | undefined, Following>();
   const ring: { readonly event: LogEvent; readonly bytes: number }[] = [];
@@ -72,7 +80,7 @@ export function openTail({ db, log }: { readonly db: Database; readonly log: Log
       return channelOf(tenantId, following);
     },
     begin(pos) {
-      listening ??= apart(() => db.listen(SEALED_CHANNEL, wake, wake));
+      listening ??= apart(() => bus.listen(wake, wake));
       running ??= apart(() => run(pos));
     },
     async stop() {

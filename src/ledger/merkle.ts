@@ -7,7 +7,7 @@ import { sha256 } from '../platform/crypto.ts';
 export const HASH_BYTES = 32;
 const NODE_PREFIX = Buffer.of(1);
 /** The root of a tree without leaves. */
-export const EMPTY_ROOT = sha256('');
+const EMPTY_ROOT = sha256('');
 
 /** The leaves `from <= index < to`: a subtree of the recursive definition, complete or at the right edge. */
 export interface Span {

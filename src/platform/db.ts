@@ -109,6 +109,10 @@ export function openDatabase(options: DatabaseOptions): Database {
     default_transaction_read_only: 'on',
     statement_timeout: String(deadlineMs + SERVER_GRACE_MS),
     idle_in_transaction_session_timeout: String(deadlineMs + SERVER_GRACE_MS),
+    // A client that has vanished in the middle of a statement is found out by nothing else.
+    tcp_keepalives_idle: '5',
+    tcp_keepalives_interval: '2',
+    tcp_keepalives_count: '3',
     TimeZone: 'UTC',
     DateStyle: 'ISO',
   };

@@ -240,6 +240,15 @@ const TABLE = {
     schema: list(origin),
     fallback: [],
   }),
+  eventBusUrl: row({
+    variable: 'EVENT_BUS_URL',
+    default: 'none: PostgreSQL',
+    meaning: 'the NATS server that tells all processes of new records; worth it beyond some fifty of them',
+    must: 'a nats:// or tls:// URL',
+    schema: url(/^(nats|tls):\/\//),
+    fallback: undefined,
+    secret: true,
+  }),
   smtpUrl: row({
     variable: 'SMTP_URL',
     default: 'none: files in the data folder',

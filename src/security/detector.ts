@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import { performAsSystem, type Recorder, type SystemAct } from '../audit/record.ts';
 import { SEALED_CHANNEL } from '../audit/seal.ts';
+import { type EventBus, postgresBus } from '../platform/eventBus.ts';
 import { eventsAt, headOf, placesFrom } from '../feed/order.ts';
 import { type EffectiveSettings, settingsOf } from '../tenants/tables.ts';
 import { isJudged, judge } from './detections.ts';
@@ -30,12 +31,15 @@ const BACKOFF_MS_MAX = 10_000;
 const SIGN_IN = eq(securityDetectors.name, 'sign-in');
 
 /** Starts detecting. An error is logged and the records are tried again, fewer at a time: none is passed over. */
-export function openDetector(recorder: Recorder): Detector {
+export function openDetector(
+  recorder: Recorder,
+  bus: EventBus = postgresBus(recorder.db, SEALED_CHANNEL),
+): Detector {
   const { db, services } = recorder;
   const stopping = new AbortController();
   let woken = new AbortController();
   let lag = 0n;
-  const listening = db.listen(SEALED_CHANNEL, wake, wake);
+  const listening = bus.listen(wake, wake);
   const running = run();
   return {
     lag: () => lag,

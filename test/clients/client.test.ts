@@ -130,6 +130,26 @@ test('a token that is about to expire is refreshed before it is sent', async () 
   expect(await recorded(here, 'auth.token_refreshed')).toBe(1);
 });
 
+test('an access token alone is used as long as it is good, and then is the end of the session', async () => {
+  const here = await world();
+  const { admin } = await here.tenant();
+  const kept: (Tokens | undefined)[] = [];
+  const options = { onTokens: (tokens: Tokens | undefined) => kept.push(tokens) };
+  const { accessToken } = tokensOf(here, admin);
+  const client = clientFor(here.url, { accessToken, expiresAt: inMinutes(0.4) }, options);
+  expect((await client.request(MeDocument)).me.id).toBe(admin.id);
+
+  const late = clientFor(
+    here.url,
+    { accessToken: (await expiredTokensOf(here, admin)).accessToken },
+    options,
+  );
+  const refusal = { code: 'UNAUTHENTICATED', reason: 'TOKEN_EXPIRED' };
+  await expect(late.request(MeDocument)).rejects.toMatchObject(refusal);
+  expect(kept).toEqual([undefined]);
+  expect(await recorded(here, 'auth.token_refreshed')).toBe(0);
+});
+
 test('where the clock is wrong, new tokens are not taken for old ones', async () => {
   const here = await world();
   const { admin } = await here.tenant();

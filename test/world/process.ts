@@ -42,13 +42,9 @@ export interface Program {
 
 /** Builds the program. Once a test file is enough. */
 export async function build(): Promise<void> {
-  await promisify(execFile)(
-    process.execPath,
-    [path.join(ROOT, 'node_modules/typescript/bin/tsc'), '--project', 'src'],
-    {
-      cwd: ROOT,
-    },
-  );
+  const compiler = path.join(ROOT, 'node_modules/typescript/bin/tsc');
+  for (const project of ['client', 'src'])
+    await promisify(execFile)(process.execPath, [compiler, '--project', project], { cwd: ROOT });
 }
 
 /** An empty data folder, which goes when the test ends, its database server first. */
