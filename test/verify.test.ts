@@ -1,13 +1,18 @@
 /** `custos verify`: a file, or a database, against what was signed, with no server running. */
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
 
 import { verifyDatabase, verifyFile } from '../src/verify.ts';
-import { asOwner, idAt, tamper, withRecords } from './world/ledger.ts';
+import { dumped } from './world/dump.ts';
+import { asOwner, idAt, signed, tamper, withRecords } from './world/ledger.ts';
+import { build } from './world/process.ts';
 import type { Person } from './world/server.ts';
 
 const SILENT = pino({ level: 'silent' });
@@ -98,7 +103,7 @@ test('a database is checked without a server, and whatever was done to it is nam
     ],
     [
       'a record inserted',
-      `insert into audit_logs select (jsonb_populate_record(log, jsonb_build_object('id', overlay(id::text placing '0' from 36)))).* from audit_logs log where id = '${id}'`,
+      `insert into audit_logs select (jsonb_populate_record(log, jsonb_build_object('id', overlay(id::text placing translate(right(id::text, 1), '0123456789abcdef', '123456789abcdef0') from 36)))).* from audit_logs log where id = '${id}'`,
       /RECORD_INSERTED/,
     ],
     ['all after a checkpoint cut, its signature too', cutTo(own, 20), /LOG_CUT .*20/],
@@ -125,6 +130,89 @@ test('a database is checked without a server, and whatever was done to it is nam
 
   await asOwner(sql, `delete from subject_keys where ${own}`);
   expect((await check()).outcome).toBe('right');
+});
+
+test('when a person’s key is destroyed their values are gone from the log, and every proof and export holds', async () => {
+  const { here, admin, sql, size } = await withRecords(3);
+  const email = 'gone@people.example';
+  const [{ subdomain }] =
+    (await sql`select subdomain from tenants where id = ${admin.tenantId}`) as unknown as [
+      { subdomain: string },
+    ];
+  await here.signIn(email, 'wrong password', subdomain);
+  await signed(admin, size + 1);
+  const { verifierKey } = (await admin.ask('{ auditCheckpoint { verifierKey } }')).data.auditCheckpoint;
+  const attempt = `{ auditLogs(first: 1, filter: { actions: [LOGIN_FAILED] }) { nodes { id details proof { file } } } }`;
+  const told = async () => (await admin.ask(attempt)).data.auditLogs.nodes[0];
+  const folder = await mkdtemp(path.join(tmpdir(), 'custos-verify-'));
+  const check = async (name: string, text: string) => {
+    await writeFile(path.join(folder, name), text);
+    return (await verifyFile(path.join(folder, name), verifierKey as string)).join();
+  };
+  const before = { told: await told(), lines: await exported(here.url, admin, '') };
+  expect(before.told.details.email).toBe(email);
+  expect(before.lines.join()).toContain(email);
+  // In a dump it is encrypted.
+  expect(await dumped(here)).not.toContain(email);
+
+  await asOwner(sql, `delete from subject_keys where subject_id not in (select id from users)`);
+
+  const after = { told: await told(), lines: await exported(here.url, admin, '') };
+  expect(after.told.details.email ?? null).toBeNull();
+  expect(after.lines.join()).not.toContain(email);
+  const rows = await sql`select tenant_id as "tenantId", pii from audit_logs where id = ${after.told.id}`;
+  const { db, services } = here.server.house;
+  const records = rows as unknown as { tenantId: string; pii: Buffer }[];
+  const keys = await db.withReadTx('PLATFORM', (tx) => services.vault.keys(tx, records));
+  expect(services.vault.disclose(records[0]!, keys)).toEqual([]);
+
+  for (const [name, { told: record, lines }] of Object.entries({ before, after })) {
+    expect(await check(`${name}.tlog-proof`, record.proof.file)).toContain(`at ${size} is in`);
+    expect(await check(`${name}.ndjson`, `${lines.join('\n')}\n`)).toContain(`${size + 1} records`);
+  }
+  expect((await admin.ask('{ verifyAuditLog { ok } }')).data.verifyAuditLog.ok).toBe(true);
+});
+
+test('the command says what it found by its exit code', async () => {
+  await build();
+  const { here, admin } = await withRecords(2);
+  const folder = await mkdtemp(path.join(tmpdir(), 'custos-verify-'));
+  const file = path.join(folder, 'log.ndjson');
+  const lines = await exported(here.url, admin, '');
+  const run = async (...args: string[]) => {
+    const cli = path.resolve(import.meta.dirname, '../dist/cli.js');
+    const env = { ...process.env, DATABASE_URL: here.settings.databaseUrl, CUSTOS_DATA_DIR: here.dataDir };
+    const child = spawn(process.execPath, [cli, 'verify', ...args], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const out = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+    return { out: out[0], err: out[1], code: out[2][0] as number };
+  };
+  await writeFile(file, `${lines.join('\n')}\n`);
+  expect(await run(file)).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('4 records, 0 to 3') as string,
+  });
+  await writeFile(file, `${lines.join('\n')}\n`.replace('user.updated', 'user.deleted'));
+  expect(await run(file)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('is not what was sealed') as string,
+  });
+  expect(await run(path.join(folder, 'none'))).toMatchObject({ code: 1 });
+  expect(await run(file, '--key', 'nonsense')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('verifier key') as string,
+  });
+  expect(await run()).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('either a file or --database') as string,
+  });
+  await signed(admin, 4);
+  expect(await run('--database')).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('ok    custos.test/audit/') as string,
+  });
 });
 
 /** The log as it was with so many records; who cuts it takes the checkpoints away too. */

@@ -6,23 +6,8 @@ import { expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 
 import { type Answer, post, type World, world } from '../world/server.ts';
+import { dumped } from '../world/dump.ts';
 import { until } from '../world/wait.ts';
-
-/** Every row of every table, of every schema of ours, as text: what a dump would hold. */
-async function dumped({ database: { admin } }: World): Promise<string> {
-  const tables = await admin<{ name: string }[]>`
-    select format('%I.%I', table_schema, table_name) as name from information_schema.tables
-    where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')`;
-  expect(tables.length).toBeGreaterThan(8);
-  const texts: string[] = [];
-  for (const { name } of tables) {
-    const [row] = await admin.unsafe(
-      `select coalesce(string_agg(t::text, e'\\n'), '') as text from ${name} t`,
-    );
-    texts.push(row!['text'] as string);
-  }
-  return texts.join('\n');
-}
 
 test('a secret is in no table, no line of the log, no error and no frame; the mail holds its link alone', async () => {
   const here = await world();

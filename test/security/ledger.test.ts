@@ -12,7 +12,7 @@ const CHECK = `query Check($from: BigInt! = 0, $to: BigInt) {
 /** A value that each column of a record may have, and had not. `tx` is the database's own bookkeeping: nothing is read from it. */
 const OTHER_VALUES: Readonly<Record<string, string>> = {
   tenant_id: `gen_random_uuid()`,
-  id: `(overlay(id::text placing '0' from 36) )::uuid`,
+  id: `(overlay(id::text placing translate(right(id::text, 1), '0123456789abcdef', '123456789abcdef0') from 36) )::uuid`,
   created_at: `created_at + interval '1 microsecond'`,
   operation_id: 'gen_random_uuid()',
   schema_version: 'schema_version + 1',
