@@ -19,9 +19,9 @@ export interface Verifier {
   stop(): Promise<void>;
 }
 
-const RECORDS_A_STEP = 1_000;
-/** A log is checked one step an interval, or more often while there is something new. */
-const INTERVAL_MICROS = 10_000_000n;
+const RECORDS_A_STEP = 2_000;
+/** A log is checked one step an interval, or more often while it is behind. */
+const INTERVAL_MICROS = 30_000_000n;
 /** Between two steps, as a multiple of what a step takes: checking costs a tenth of a processor at most. */
 const REST = 9;
 const IDLE_MS = 1_000;
