@@ -28,12 +28,14 @@ do $$
 declare
   owned text;
 begin
-  foreach owned in array array['audit_tiles', 'audit_checkpoints', 'audit_verifications'] loop
+  foreach owned in array array['audit_tiles', 'audit_checkpoints', 'audit_verifications', 'audit_ledger'] loop
     execute format('alter table %I enable row level security', owned);
     execute format('alter table %I force row level security', owned);
     execute format('create policy platform on %I using ((select current_setting(''app.scope'', true)) = ''platform'')', owned);
-    execute format('create policy tenant on %I
-      using (tenant_id = (select nullif(current_setting(''app.tenant'', true), '''')::uuid))', owned);
+    if owned <> 'audit_ledger' then
+      execute format('create policy tenant on %I
+        using (tenant_id = (select nullif(current_setting(''app.tenant'', true), '''')::uuid))', owned);
+    end if;
   end loop;
 end $$;
 --> statement-breakpoint
@@ -42,15 +44,6 @@ grant select, insert, update on audit_tiles, audit_verifications to custos_app;
 grant select, insert on audit_checkpoints, audit_ledger to custos_app;
 --> statement-breakpoint
 
--- Everybody who may verify must know the name and the key.
-alter table audit_ledger enable row level security;
---> statement-breakpoint
-alter table audit_ledger force row level security;
---> statement-breakpoint
-create policy everybody on audit_ledger for select using (true);
---> statement-breakpoint
-create policy platform on audit_ledger for insert with check ((select current_setting('app.scope', true)) = 'platform');
---> statement-breakpoint
 create trigger append_only before update or delete on audit_ledger for each row execute function refuse_rewriting();
 --> statement-breakpoint
 create trigger append_only_truncate before truncate on audit_ledger execute function refuse_rewriting();

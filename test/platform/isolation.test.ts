@@ -11,7 +11,7 @@ const REFUSED = '42501';
 const TENANT_COLUMN = { tenants: 'id' } as Readonly<Record<string, string>>;
 
 /** Tables of the platform alone: no row of theirs belongs to a tenant. */
-const OF_NOBODY = ['audit_sealer', 'security_detectors', 'throttle_counters'];
+const OF_NOBODY = ['audit_sealer', 'audit_ledger', 'security_detectors', 'throttle_counters'];
 
 test('every table has row-level security that binds its owner too, and a policy for each way to see it', async () => {
   const { admin } = await freshDatabase();
@@ -107,6 +107,9 @@ test('nor can anything be written for another, or handed over to another', async
       'security_event_states',
       'audit_hours',
       'audit_facets',
+      'audit_tiles',
+      'audit_checkpoints',
+      'audit_verifications',
     ].map((table) => insert(table, `'tenant_id', '${b}'`)),
     insert('audit_seals', `'tenant_id', '${b}', 'first_seq', 999`),
     insert('audit_logs', `'tenant_id', '${PLATFORM_TENANT}'`),
@@ -149,12 +152,18 @@ async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: s
       await sql`insert into security_event_states (tenant_id, log_id, state, changed_by, changed_at)
         select tenant_id, id, 'ACKNOWLEDGED', user_id, created_at from audit_logs
         where tenant_id = ${tenantId} and security limit 1`;
+      // As if there were enough records for one.
+      await sql`insert into audit_tiles (tenant_id, level, index, hashes) values (${tenantId}, 1, 0, sha256('leaves'))`;
     });
   }
   const { admin } = here.database;
   const sealed = await here.database.admin`
     select relname as name from pg_class
     where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition order by 1`;
-  await until('both have sealed records', async () => (await admin`select from audit_trees`).length === 3);
+  await until('both have records that are sealed, signed and checked', async () => {
+    const [row] = await admin`select count(*)::int as logs from audit_trees
+      join audit_verifications using (tenant_id) where tenant_id in (select tenant_id from audit_checkpoints)`;
+    return row!['logs'] === 3;
+  });
   return { database: here.database, tables: sealed.map(({ name }) => name as string), a: a.id, b: b.id };
 }

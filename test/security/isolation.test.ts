@@ -30,6 +30,16 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
     `(filter: { or: [{ tenantId: "${tenantId}" }, { userId: "${userId}" }, { resourceId: "${userId}" }, {}] })`,
     `(filter: { not: { not: { or: [{ requestId: "${requestId}" }, { ipAddress: "${ipAddress}" }] } } })`,
   ],
+  auditFeed: ({ tenantId, userId }) => [
+    '',
+    '(first: 20)',
+    `(filter: { tenantId: "${tenantId}" })`,
+    `(filter: { or: [{ userId: "${userId}" }, {}] })`,
+  ],
+  auditCheckpoint: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`, '(size: 1)'],
+  auditConsistencyProof: ({ tenantId }) => ['(from: 0, to: 1)', `(tenantId: "${tenantId}", from: 0, to: 1)`],
+  verifyAuditLog: ({ tenantId }) => ['(to: 1)', `(tenantId: "${tenantId}", to: 1)`],
+  auditHealth: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
   auditActionCatalog: () => [''],
   userActivity: ({ userId }) => [`(userId: "${userId}")`],
   tenantActivity: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
@@ -146,10 +156,11 @@ test('a cursor of the other tenant is a bad cursor, in every list', async () => 
   const shared = lists.map(({ name }) => name).filter((name) => name !== 'tenants');
   expect(shared.length).toBeGreaterThan(3);
   for (const list of shared) {
-    const { data } = await foreign.ask(`{ ${list} { pageInfo { endCursor } } }`);
-    const { data: own, errors } = await insiders[0]!.ask(
-      `{ ${list}(after: "${data[list].pageInfo.endCursor}") { totalCount } }`,
-    );
+    const [cursor, field] =
+      list === 'auditFeed' ? ['nextCursor', 'hasMore'] : ['pageInfo { endCursor }', 'totalCount'];
+    const { data } = await foreign.ask(`{ ${list} { ${cursor} } }`);
+    const after = (data[list].nextCursor ?? data[list].pageInfo.endCursor) as string;
+    const { data: own, errors } = await insiders[0]!.ask(`{ ${list}(after: "${after}") { ${field} } }`);
     expect([list, own, errors[0]?.extensions['code']]).toEqual([list, null, 'BAD_CURSOR']);
   }
 });

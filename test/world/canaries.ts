@@ -5,6 +5,7 @@ import { expect } from 'vitest';
 import { sessionOf } from './auditRecord.ts';
 import { businessRows } from './business.ts';
 import { livePeople } from './live.ts';
+import { allSigned } from './seal.ts';
 import { introspected } from './selection.ts';
 import type { Answer } from './server.ts';
 
@@ -62,6 +63,7 @@ export async function twoTenants() {
     .then((root) => root.do('updateTenantSubscription', { id: foreign.tenantId, tier: 'STARTER' }));
 
   const { admin: sql } = here.database;
+  await allSigned(sql);
   const ids = await sql`
     select id from users where tenant_id = ${foreign.tenantId} union select id from branches where tenant_id = ${foreign.tenantId}
     union select id from sessions where tenant_id = ${foreign.tenantId}
