@@ -6,6 +6,7 @@ import { and, asc, desc, eq, gt, gte, lte, sql } from 'drizzle-orm';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 
+import { widthOfLevel } from '../ledger/tiles.ts';
 import type { Database, ReadTx } from '../platform/db.ts';
 import { type Clock, isoOf } from '../platform/ids.ts';
 import { apart } from '../platform/tracing.ts';
@@ -60,7 +61,10 @@ export function openCheckpoints({ db, clock, log, signer, sealer }: CheckpointsO
     const heads = await db.withReadTx('PLATFORM', (tx) => unsignedHeads(tx, since));
     for (let at = 0; at < heads.length && !stopping.signal.aborted; at += HEADS_A_STEP) {
       const some = heads.slice(at, at + HEADS_A_STEP);
-      for (const { tenantId, size } of some) await completeTiles(db, tenantId, size);
+      for (const { tenantId, size, signed } of some) {
+        // Up to a checkpoint they are complete.
+        if (widthOfLevel(1, size) > widthOfLevel(1, signed)) await completeTiles(db, tenantId, size);
+      }
       await db.withTx('PLATFORM', async (tx) => {
         const tiles = openTiles(tx);
         const createdAt = isoOf(clock.now());
@@ -80,6 +84,8 @@ export function openCheckpoints({ db, clock, log, signer, sealer }: CheckpointsO
 interface Head {
   readonly tenantId: string;
   readonly size: number;
+  /** The size of its last checkpoint. */
+  readonly signed: number;
 }
 
 /** The trees that have grown beyond their last checkpoint; with a position, of those that have grown since. */
@@ -88,12 +94,17 @@ async function unsignedHeads(tx: ReadTx, since: bigint | undefined): Promise<Hea
     since === undefined
       ? sql``
       : sql`and tenant_id in (select tenant_id from audit_seals where first_pos >= ${since})`;
-  const rows = await tx.execute<{ tenant_id: string; size: string }>(sql`
-    select tenant_id, size from audit_trees as tree
-    where size > coalesce((
-      select max(signed.size) from audit_checkpoints as signed where signed.tenant_id = tree.tenant_id), 0) ${grown}
-    order by tenant_id`);
-  return rows.map(({ tenant_id: tenantId, size }) => ({ tenantId, size: Number(size) }));
+  const rows = await tx.execute<{ tenant_id: string; size: string; signed: string }>(sql`
+    select tenant_id, size, signed from audit_trees as tree
+    cross join lateral (
+      select coalesce(max(size), 0) as signed from audit_checkpoints as own where own.tenant_id = tree.tenant_id
+    ) as last
+    where size > signed ${grown} order by tenant_id`);
+  return rows.map(({ tenant_id: tenantId, size, signed }) => ({
+    tenantId,
+    size: Number(size),
+    signed: Number(signed),
+  }));
 }
 
 /** A checkpoint as it is stored. */

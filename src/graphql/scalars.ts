@@ -1,4 +1,4 @@
-import { GraphQLError, GraphQLScalarType, Kind, type ValueNode } from 'graphql';
+import { GraphQLError, GraphQLScalarType, Kind, print, type ValueNode } from 'graphql';
 import { GraphQLBigInt, GraphQLJSON } from 'graphql-scalars';
 import ipaddr from 'ipaddr.js';
 
@@ -46,7 +46,7 @@ function address(value: unknown): string {
 const BigIntInput = {
   parseValue: (value: unknown) => wholeNumber(value),
   parseLiteral: (node: ValueNode) =>
-    wholeNumber(node.kind === Kind.INT || node.kind === Kind.STRING ? node.value : undefined),
+    wholeNumber(node.kind === Kind.INT || node.kind === Kind.STRING ? node.value : print(node)),
 };
 
 function wholeNumber(value: unknown): bigint {
