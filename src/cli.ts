@@ -88,6 +88,10 @@ program
     async (file: string | undefined, { database, key, checkpoint = [], personal = false }: VerifyOptions) => {
       if ((file === undefined) === (database === undefined))
         program.error('error: name either a file or --database', { exitCode: EXIT_MISCONFIGURED });
+      if (file !== undefined && (personal || checkpoint.length > 0))
+        program.error('error: --personal and --checkpoint go with --database', {
+          exitCode: EXIT_MISCONFIGURED,
+        });
       if (file === undefined)
         await run((command) =>
           verifyDatabase(command, { key, checkpoints: checkpoint, personal }, (line) => console.log(line)),

@@ -32,7 +32,7 @@ async function checkedExport(file: string, trusted: VerifierKey | undefined): Pr
   const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
   const { key, from, to, head } = await checkExport(lines, trusted);
   return [
-    `${to - from} records, ${from} to ${to - 1}, are those of ${head.origin}, as it was with ${head.size} records.`,
+    `${to - from} records, from ${from} up to ${to}, are those of ${head.origin}, as it was with ${head.size} records.`,
     ...(trusted
       ? []
       : [
@@ -62,9 +62,14 @@ export async function verifyDatabase(
     const trusted = key === undefined ? undefined : parseVerifierKey(key);
     const vault = personal ? openVault((await openKeys(settings)).master) : undefined;
     let faults = 0;
-    for await (const { name, records, fault } of verifyAll({ db, key: trusted, kept, vault })) {
+    for await (const { name, records, unsigned, fault } of verifyAll({ db, key: trusted, kept, vault })) {
       if (fault) faults++;
-      print(fault ? `WRONG ${name}: ${fault.reason} ${fault.message}` : `ok    ${name}: ${records} records`);
+      const note = unsigned > 0 ? `, ${unsigned} of them under no checkpoint` : '';
+      print(
+        fault
+          ? `WRONG ${name}: ${fault.reason} ${fault.message}`
+          : `ok    ${name}: ${records} records${note}`,
+      );
     }
     if (faults > 0) throw new Error(`${faults} of the logs are not what was signed`);
   } finally {

@@ -4,9 +4,10 @@
  */
 import { and, asc, desc, eq, gt, gte, lte, sql } from 'drizzle-orm';
 import { setTimeout as pause } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 
-import { widthOfLevel } from '../ledger/tiles.ts';
+import { type ReadTile, widthOfLevel } from '../ledger/tiles.ts';
 import type { Database, ReadTx } from '../platform/db.ts';
 import { type Clock, isoOf } from '../platform/ids.ts';
 import { apart } from '../platform/tracing.ts';
@@ -18,6 +19,7 @@ import { completeTiles, openTiles, rootAt } from './trees.ts';
 const INTERVAL_MS = 500;
 /** Heads signed in one transaction: each takes 0.1 ms of the processor. */
 const HEADS_A_STEP = 50;
+const HEADS_KEPT = 10_000;
 
 export interface CheckpointsOptions {
   readonly db: Database;
@@ -32,6 +34,8 @@ export function openCheckpoints({ db, clock, log, signer, sealer }: CheckpointsO
   stop(): Promise<void>;
 } {
   const stopping = new AbortController();
+  /** What was signed last: a log that is not its continuation was tampered with, and is not vouched for. */
+  const last = new LRUCache<string, Known>({ max: HEADS_KEPT });
   const running = apart(run);
   return {
     async stop() {
@@ -69,16 +73,31 @@ export function openCheckpoints({ db, clock, log, signer, sealer }: CheckpointsO
         const tiles = openTiles(tx);
         const createdAt = isoOf(clock.now());
         const notes = some.map(async ({ tenantId, size }) => {
-          const note = signer.sign(tenantId, size, await rootAt(tiles(tenantId), size));
-          return { tenantId, size: BigInt(size), note, createdAt };
+          const read = tiles(tenantId);
+          const before = last.get(tenantId);
+          if (before && !(await isHistoryOf(before, read, size))) {
+            const facts = { tenantId, size, signed: before.size };
+            log.fatal(facts, 'A log is not what was signed: it is not signed any more.');
+            return [];
+          }
+          const root = await rootAt(read, size);
+          last.set(tenantId, { size, root });
+          return [{ tenantId, size: BigInt(size), note: signer.sign(tenantId, size, root), createdAt }];
         });
-        await tx
-          .insert(auditCheckpoints)
-          .values(await Promise.all(notes))
-          .onConflictDoNothing();
+        const rows = (await Promise.all(notes)).flat();
+        if (rows.length > 0) await tx.insert(auditCheckpoints).values(rows).onConflictDoNothing();
       });
     }
   }
+}
+
+interface Known {
+  readonly size: number;
+  readonly root: Buffer;
+}
+
+async function isHistoryOf(before: Known, read: ReadTile, size: number): Promise<boolean> {
+  return before.size <= size && before.root.equals(await rootAt(read, before.size));
 }
 
 interface Head {

@@ -6,9 +6,9 @@ import { setImmediate as breathe } from 'node:timers/promises';
 
 import type { VerifierKey } from '../ledger/checkpoint.ts';
 import { leafHash } from '../ledger/leaf.ts';
-import { completeSpans, HASH_BYTES, rootOf } from '../ledger/merkle.ts';
+import { completeSpans, HASH_BYTES, rootOf, type Span } from '../ledger/merkle.ts';
 import { hashesIn, type ReadTile, spanHashes, TILE_WIDTH } from '../ledger/tiles.ts';
-import { LedgerFault, openWalk } from '../ledger/walk.ts';
+import { assertRecord, LedgerFault, openWalk, type Visited } from '../ledger/walk.ts';
 import type { ReadTx } from '../platform/db.ts';
 import { checkpointNotes, checkpointOf, type CheckpointRow } from './checkpoints.ts';
 import { leafRecord, type PersonalVault, type SubjectKeys } from './personal.ts';
@@ -34,6 +34,8 @@ export interface SpanToVerify {
   readonly key: VerifierKey;
   /** Given, the personal values are checked too, as far as their keys exist. */
   readonly vault?: PersonalVault | undefined;
+  /** A checkpoint that was kept elsewhere: the log is held against it, and not against its own. */
+  readonly kept?: { readonly note: string; readonly size: number } | undefined;
 }
 
 /**
@@ -42,39 +44,60 @@ export interface SpanToVerify {
  */
 export async function verifySpan(
   tx: ReadTx,
-  { tenantId, from, to, key, vault }: SpanToVerify,
+  { tenantId, from, to, key, vault, kept }: SpanToVerify,
 ): Promise<Verification> {
   const newest = await checkpointOf(tx, tenantId);
   const size = await sizeOfTree(tx, tenantId);
-  if (!newest) return { to: from, checkpoint: undefined };
-  if (newest.size > BigInt(size)) {
-    throw new LedgerFault(
-      'LOG_CUT',
-      size,
-      `The log has ${size} records, and a checkpoint was signed for ${newest.size}.`,
-    );
+  const signed = kept?.size ?? Number(newest?.size ?? 0);
+  if (signed > size) {
+    const message = `The log has ${size} records, and a checkpoint was signed for ${signed}.`;
+    throw new LedgerFault('LOG_CUT', size, message);
   }
-  const end = Math.min(to, Number(newest.size));
+  const end = Math.min(to, signed);
   const begin = Math.min(from, end);
-  const checkpoint = (await checkpointOf(tx, tenantId, BigInt(end))) ?? newest;
+  const checkpoint = await checkpointOf(tx, tenantId, BigInt(end));
+  const covering = kept?.note ?? checkpoint?.note;
+  if (covering === undefined) return { to: end, checkpoint };
   const read = openTiles(tx)(tenantId);
 
   const walk = openWalk(key, begin, await hashesOf(read, 0, begin));
-  const records = await sealedRecords(tx, tenantId, begin, end);
-  const notes = await checkpointNotes(tx, tenantId, begin, end);
+  const notes = kept ? new Map<number, string>() : await checkpointNotes(tx, tenantId, begin, end);
+  await visit(tx, tenantId, { from: begin, to: end }, vault, (visited) => {
+    walk.record(visited);
+    const note = notes.get(walk.position);
+    if (note !== undefined) walk.checkpoint(note);
+  });
+  await assertTiles(read, begin, end);
+  walk.close(covering, await hashesOf(read, end, kept?.size ?? Number(checkpoint!.size)));
+  return { to: end, checkpoint };
+}
+
+/** Checks records that no checkpoint covers yet against the hashes they were sealed with. */
+export async function verifyUnsigned(
+  tx: ReadTx,
+  { tenantId, from, to, vault }: Omit<SpanToVerify, 'key' | 'kept'>,
+): Promise<void> {
+  let position = from;
+  await visit(tx, tenantId, { from, to }, vault, (visited) => assertRecord(visited, position++));
+}
+
+/** Goes along the records of a span, each with what it says now. */
+async function visit(
+  tx: ReadTx,
+  tenantId: string,
+  { from, to }: Span,
+  vault: PersonalVault | undefined,
+  each: (visited: Visited) => void,
+): Promise<void> {
+  const records = await sealedRecords(tx, tenantId, from, to);
   const keys = await vault?.keys(
     tx,
     records.flatMap(({ row }) => row ?? []),
   );
-  for (const { id, leaf, row } of records) {
-    if (walk.position % HASHED_AT_ONCE === 0) await breathe();
-    walk.record({ id, sealed: leaf, found: row && hashNow(row, vault, keys) });
-    const note = notes.get(walk.position);
-    if (note !== undefined) walk.checkpoint(note);
+  for (const [at, { id, leaf, row }] of records.entries()) {
+    if (at % HASHED_AT_ONCE === 0) await breathe();
+    each({ id, sealed: leaf, found: row && hashNow(row, vault, keys) });
   }
-  await assertTiles(read, begin, end);
-  walk.close(checkpoint.note, await hashesOf(read, end, Number(checkpoint.size)));
-  return { to: end, checkpoint };
 }
 
 /** The hash of what a record says now; that of nothing when it cannot be what was written. */

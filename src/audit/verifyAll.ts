@@ -1,5 +1,5 @@
 /** Checks everything there is, as somebody who trusts neither the server nor who runs the database. */
-import { asc, sql } from 'drizzle-orm';
+import { sql } from 'drizzle-orm';
 
 import { openCheckpoint, parseVerifierKey, type VerifierKey } from '../ledger/checkpoint.ts';
 import { LedgerFault } from '../ledger/walk.ts';
@@ -7,12 +7,13 @@ import type { Database, ReadTx } from '../platform/db.ts';
 import { checkpointOf } from './checkpoints.ts';
 import type { PersonalVault } from './personal.ts';
 import { logName } from './signer.ts';
-import { auditLedger, auditSealer, auditTrees } from './tables.ts';
-import { openTiles, rootAt, sizeOfTree } from './trees.ts';
+import { auditLedger, auditSealer } from './tables.ts';
+import { sizeOfTree } from './trees.ts';
 import { NIL, recordsAfter } from './unsealed.ts';
-import { verifySpan } from './verify.ts';
+import { verifySpan, verifyUnsigned } from './verify.ts';
 
 const RECORDS_A_STEP = 2_000;
+const DEADLINE_MS = 60_000;
 
 export interface WholeOptions {
   readonly db: Database;
@@ -28,34 +29,55 @@ export interface WholeOptions {
 export interface CheckedLog {
   readonly name: string;
   readonly records: number;
+  /** How many of them no checkpoint covers: those of the last half second, unless checkpoints were removed. */
+  readonly unsigned: number;
   readonly fault: LedgerFault | undefined;
 }
 
-/** Checks every log, one after the other, then what belongs to none. */
+/** Checks every log, one after the other, then what belongs to none. Rejects for a kept note of a log that is not there. */
 export async function* verifyAll({ db, key, kept = [], vault }: WholeOptions): AsyncGenerator<CheckedLog> {
-  const { ledger, tenantIds } = await db.withReadTx('PLATFORM', async (tx) => ({
+  const { ledger, tenantIds } = await reading(db, async (tx) => ({
     ledger: (await tx.select().from(auditLedger))[0],
-    tenantIds: (await tx.select().from(auditTrees).orderBy(asc(auditTrees.tenantId))).map(
-      ({ tenantId }) => tenantId,
-    ),
+    tenantIds: await logsIn(tx),
   }));
   if (!ledger) throw new Error('The database has no ledger yet: no server has begun it.');
   const { publicKey } = key ?? parseVerifierKey(ledger.verifierKey);
-  for (const tenantId of tenantIds) {
-    const name = logName(ledger.name, tenantId);
-    const own = kept.filter((note) => note.startsWith(`${name}\n`));
-    yield await found(name, () => verifyLog(db, { tenantId, key: { name, publicKey }, vault, kept: own }));
+  const names = tenantIds.map((tenantId) => logName(ledger.name, tenantId));
+  const isOf = (name: string) => (note: string) => note.startsWith(`${name}\n`);
+  const stray = kept.find((note) => !names.some((name) => isOf(name)(note)));
+  if (stray !== undefined)
+    throw new Error(
+      `A kept checkpoint is of no log in this database: it begins ${JSON.stringify(stray.slice(0, 80))}.`,
+    );
+  for (const [at, tenantId] of tenantIds.entries()) {
+    const name = names[at]!;
+    const log = { tenantId, key: { name, publicKey }, vault, kept: kept.filter(isOf(name)) };
+    yield await found(name, () => verifyLog(db, log));
   }
   yield await found(`${ledger.name}, all logs together`, () => verifyOrder(db));
 }
 
-async function found(name: string, check: () => Promise<number>): Promise<CheckedLog> {
+type Counts = Pick<CheckedLog, 'records' | 'unsigned'>;
+
+async function found(name: string, check: () => Promise<Counts>): Promise<CheckedLog> {
   try {
-    return { name, records: await check(), fault: undefined };
+    return { name, ...(await check()), fault: undefined };
   } catch (cause) {
     if (!(cause instanceof LedgerFault)) throw cause;
-    return { name, records: cause.position, fault: cause };
+    return { name, records: cause.position, unsigned: 0, fault: cause };
   }
+}
+
+function reading<T>(db: Database, work: (tx: ReadTx) => Promise<T>): Promise<T> {
+  return db.withReadTx('PLATFORM', work, { deadlineMs: DEADLINE_MS });
+}
+
+/** Every tenant that has anything of a log, whatever was taken away of it. */
+async function logsIn(tx: ReadTx): Promise<string[]> {
+  const rows = await tx.execute<{ tenant_id: string }>(sql`
+    select tenant_id from audit_trees union select tenant_id from audit_seals
+    union select tenant_id from audit_checkpoints union select tenant_id from audit_logs order by tenant_id`);
+  return rows.map((row) => row.tenant_id);
 }
 
 interface LogOptions {
@@ -65,40 +87,47 @@ interface LogOptions {
   readonly kept: readonly string[];
 }
 
-/** Checks one log to its newest checkpoint, and returns how many records that covers. */
-async function verifyLog(db: Database, { tenantId, key, vault, kept }: LogOptions): Promise<number> {
-  const read = <T>(work: (tx: ReadTx) => Promise<T>) =>
-    db.withReadTx('PLATFORM', work, { deadlineMs: 60_000 });
-  const end = await read(async (tx) => Number((await checkpointOf(tx, tenantId))?.size ?? 0));
-  // Once more where there is nothing to walk: the tree may be shorter than its checkpoint.
-  for (let from = 0; from < Math.max(end, 1); from += RECORDS_A_STEP) {
-    await read((tx) =>
-      verifySpan(tx, { tenantId, from, to: Math.min(from + RECORDS_A_STEP, end), key, vault }),
+/** Checks one log: against its own checkpoints, what they do not cover yet, and against those that were kept. */
+async function verifyLog(db: Database, { kept, ...log }: LogOptions): Promise<Counts> {
+  const { tenantId } = log;
+  const { size, sealed, signed } = await reading(db, async (tx) => ({
+    size: await sizeOfTree(tx, tenantId),
+    sealed: await sealedSize(tx, tenantId),
+    signed: Number((await checkpointOf(tx, tenantId))?.size ?? 0),
+  }));
+  if (size !== sealed) {
+    const message = `The order of the log has ${sealed} records, and its tree ${size}.`;
+    throw new LedgerFault('ORDER_ALTERED', Math.min(size, sealed), message);
+  }
+  await inSteps(0, signed, (from, to) => reading(db, (tx) => verifySpan(tx, { ...log, from, to })));
+  await inSteps(signed, size, (from, to) => reading(db, (tx) => verifyUnsigned(tx, { ...log, from, to })));
+  for (const note of kept) {
+    const head = { note, size: openCheckpoint(note, log.key).size };
+    await inSteps(0, head.size, (from, to) =>
+      reading(db, (tx) => verifySpan(tx, { ...log, from, to, kept: head })),
     );
   }
-  for (const note of kept) await read((tx) => verifyKept(tx, tenantId, key, note));
-  return end;
+  return { records: size, unsigned: Math.max(size - signed, 0) };
 }
 
-async function verifyKept(tx: ReadTx, tenantId: string, key: VerifierKey, note: string): Promise<void> {
-  const { size, root } = openCheckpoint(note, key);
-  const now = await sizeOfTree(tx, tenantId);
-  if (now < size)
-    throw new LedgerFault(
-      'LOG_CUT',
-      now,
-      `The log has ${now} records, and the checkpoint that was kept is of ${size}.`,
-    );
-  if (!root.equals(await rootAt(openTiles(tx)(tenantId), size)))
-    throw new LedgerFault(
-      'RECORDS_REPLACED',
-      0,
-      `The log is not the one that the kept checkpoint of ${size} was signed for.`,
-    );
+/** At least once: what is shorter than it should be has no records to walk. */
+async function inSteps(
+  from: number,
+  to: number,
+  step: (from: number, to: number) => Promise<unknown>,
+): Promise<void> {
+  for (let at = from; at === from || at < to; at += RECORDS_A_STEP)
+    await step(at, Math.min(at + RECORDS_A_STEP, to));
+}
+
+async function sealedSize(tx: ReadTx, tenantId: string): Promise<number> {
+  const [row] = await tx.execute<{ size: string }>(sql`
+    select coalesce(max(first_seq + count), 0) as size from audit_seals where tenant_id = ${tenantId}`);
+  return Number(row!.size);
 }
 
 /** Checks that no log is missing, and no record that should be in one. Returns how many records are sealed. */
-async function verifyOrder(db: Database): Promise<number> {
+async function verifyOrder(db: Database): Promise<Counts> {
   const state = await db.withReadTx('PLATFORM', async (tx) => {
     const [sealer] = await tx.select().from(auditSealer);
     const [sum] = await tx.execute<{ next: string; count: string; here: boolean }>(sql`
@@ -121,10 +150,10 @@ async function verifyOrder(db: Database): Promise<number> {
   }
   // The transaction ids of a copy say nothing here: its sealer has yet to look through all records.
   if (state.here) await verifyNoneInserted(db, state.sealed);
-  return Number(state.count);
+  return { records: Number(state.count), unsigned: 0 };
 }
 
-/** Every record whose transaction was seen when the last batch was sealed is sealed. */
+/** Every record whose transaction was seen when the last batch was sealed is sealed; none is of a transaction to come. */
 async function verifyNoneInserted(db: Database, sealed: string): Promise<void> {
   for (let id = NIL; ;) {
     const records = await db.withReadTx('PLATFORM', (tx) =>
@@ -133,7 +162,8 @@ async function verifyNoneInserted(db: Database, sealed: string): Promise<void> {
     for (const record of records.filter(({ is_sealed: isSealed }) => !isSealed)) {
       const [row] = await db.withReadTx('PLATFORM', (tx) =>
         tx.execute<{ seen: boolean }>(
-          sql`select pg_visible_in_snapshot(${record.tx}::xid8, ${sealed}::pg_snapshot) as seen`,
+          sql`select pg_visible_in_snapshot(${record.tx}::xid8, ${sealed}::pg_snapshot)
+            or ${record.tx}::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) as seen`,
         ),
       );
       if (row!.seen) {

@@ -104,6 +104,9 @@ export function serveLedger(app: FastifyInstance, { house, trusted }: LedgerOpti
   route('/audit/:tenant/export.ndjson', async ({ context, tenantId, query }) => {
     const end = await signedSize(context, tenantId);
     if (end === 0) return undefined;
+    const unknown = Object.keys(query).find((name) => !['from', 'to'].includes(name));
+    if (unknown !== undefined)
+      throw new Refusal('INVALID_INPUT', { fields: { [unknown]: 'is none of from and to' } });
     const from = wholeNumber(query['from'] ?? '0');
     const to = wholeNumber(query['to'] ?? String(end));
     if (from === undefined || to === undefined || from > to || to > end)
@@ -157,8 +160,8 @@ function signedSize(context: OperationContext, tenantId: string): Promise<number
 
 /** `x001/x234/067` or, of a partial tile, `x001/x234/067.p/8`. */
 function tileIn(path: string): { index: number; width: number } | undefined {
-  const [, place, part] = /^(.*?)(?:\.p\/([1-9]\d{0,2}))?$/.exec(path)!;
-  const index = tileIndex(place!);
+  const [, place = '', part] = /^([x\d/]*)(?:\.p\/([1-9]\d{0,2}))?$/.exec(path) ?? [];
+  const index = tileIndex(place);
   const width = part === undefined ? TILE_WIDTH : Number(part);
   if (index === undefined || (part !== undefined && width >= TILE_WIDTH)) return undefined;
   return { index, width };

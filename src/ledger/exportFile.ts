@@ -67,6 +67,7 @@ export async function checkExport(
   let from = 0;
   let key: VerifierKey | undefined;
   let head: TreeHead | undefined;
+  let to = 0;
   let number = 0;
   for await (const text of lines) {
     number++;
@@ -80,6 +81,7 @@ export async function checkExport(
       continue;
     }
     const said = parsed(Line, text, number);
+    to = walk.position;
     if ('end' in said) head = walk.close(said.end, said.after);
     else if ('checkpoint' in said) walk.checkpoint(said.checkpoint);
     else visit(walk, said);
@@ -91,7 +93,7 @@ export async function checkExport(
       walk.position,
       `The file breaks off before ${walk.position}: its last line is not there.`,
     );
-  return { key, from, to: walk.position, head };
+  return { key, from, to, head };
 }
 
 function visit(walk: Walk, { position, leafHash, record, personal = [] }: z.output<typeof Record>) {

@@ -1,6 +1,6 @@
 /** Going along a log, record by record and checkpoint by checkpoint, until the first thing that is wrong. */
 import { openCheckpoint, type TreeHead, type VerifierKey } from './checkpoint.ts';
-import { completeSpans, openFrontier } from './merkle.ts';
+import { completeSpans, HASH_BYTES, openFrontier } from './merkle.ts';
 
 /** What can be wrong with a log. */
 export type FaultReason =
@@ -57,8 +57,19 @@ export interface Walk {
   close(note: string, after: readonly Buffer[]): TreeHead;
 }
 
+/** Throws a LedgerFault unless the record is there and says what it said when it was sealed. */
+export function assertRecord({ id, sealed, found }: Visited, at: number): void {
+  if (!found) throw new LedgerFault('RECORD_MISSING', at, `The record ${id} at ${at} is not there.`, id);
+  if (!found.equals(sealed)) {
+    throw new LedgerFault('RECORD_ALTERED', at, `The record ${id} at ${at} is not what was sealed.`, id);
+  }
+}
+
 /** Begins a walk at a position; `before` are the hashes of the `completeSpans` up to it. */
 export function openWalk(key: VerifierKey, from = 0, before: readonly Buffer[] = []): Walk {
+  const subtrees = completeSpans({ from: 0, to: from }).length;
+  if (before.length !== subtrees || before.some((hash) => hash.length !== HASH_BYTES))
+    throw new Error(`A walk from ${from} on needs the ${subtrees} hashes of what is before it.`);
   const tree = openFrontier(from, before);
   /** Up to here the log is what some checkpoint was signed for. */
   let proven = from;
@@ -87,13 +98,9 @@ export function openWalk(key: VerifierKey, from = 0, before: readonly Buffer[] =
     get position() {
       return tree.size;
     },
-    record({ id, sealed, found }) {
-      const at = tree.size;
-      if (!found) throw new LedgerFault('RECORD_MISSING', at, `The record ${id} at ${at} is not there.`, id);
-      if (!found.equals(sealed)) {
-        throw new LedgerFault('RECORD_ALTERED', at, `The record ${id} at ${at} is not what was sealed.`, id);
-      }
-      tree.push(sealed);
+    record(visited) {
+      assertRecord(visited, tree.size);
+      tree.push(visited.sealed);
     },
     checkpoint(note) {
       const head = headIn(note);

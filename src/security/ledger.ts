@@ -113,6 +113,7 @@ async function verified(context: Context, tenantId: string, from: number, to: nu
   const key = signer.key(tenantId);
   try {
     const found = await context.read(({ tx }) => verifySpan(tx, { tenantId, from, to, key, vault }));
+    if (found.to < from) throw invalid('from', `must be at most ${found.to}: so many records are signed`);
     return {
       tenantId: shown(tenantId),
       ok: true,

@@ -63,6 +63,8 @@ test('what is not signed yet, not there, or oddly named is not found', async () 
     `checkpoint/${size + 1}`,
     'checkpoint/007',
     'proof/01a2087c-f99e-785e-8d4d-e21efff26158.tlog-proof',
+    'tile/0/000%0A',
+    'tile/entries/000.p/1%0A',
     'proof/what',
     '',
   ];
@@ -113,6 +115,12 @@ test('a span that is not there is refused with what is allowed', async () => {
     expect([span, status]).toEqual([span, 400]);
     expect(body.toString()).toContain(`to at most ${size}`);
   }
+  const { status, body } = await get('export.ndjson?form=2');
+  expect([status, body.toString()]).toEqual([400, expect.stringContaining('is none of from and to')]);
+  const beyond = await admin.ask(`{ verifyAuditLog(from: ${size + 1}) { ok } }`);
+  expect(beyond.errors[0]!.extensions['fields']).toEqual({
+    from: `must be at most ${size}: so many records are signed`,
+  });
 });
 
 function getter(url: string, { token, tenantId }: Person, log = tenantId) {

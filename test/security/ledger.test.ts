@@ -178,6 +178,27 @@ test('the background check raises one critical event for the first wrong record,
   expect(await events()).toHaveLength(1);
 });
 
+test('a server that has signed a log signs no other history of it', async () => {
+  const { here, admin, sql, size } = await withRecords(4);
+  const own = `tenant_id = '${admin.tenantId}'`;
+  const checkpoints = async () =>
+    (await sql.unsafe(`select size::int as size from audit_checkpoints where ${own} order by 1`)).map(
+      (row) => row['size'] as number,
+    );
+  await asOwner(
+    sql,
+    `delete from audit_checkpoints where ${own};
+     update audit_seals set leaves = overlay(leaves placing sha256('x') from (3 - first_seq)::int * 32 + 1)
+     where ${own} and first_seq <= 3 and first_seq + count > 3`,
+  );
+  await admin.do('updateUser', { id: admin.id, fullName: 'Later' });
+  await until('it is refused', async () =>
+    here.log.some(({ msg, signed }) => String(msg).includes('it is not signed any more') && signed === size),
+  );
+  expect(await checkpoints()).toEqual([]);
+  expect(here.log.filter(({ level }) => level === 'error')).toEqual([]);
+});
+
 /** Checks the whole log. */
 async function check(admin: Person) {
   const { data, errors } = await admin.ask(CHECK);
