@@ -6,11 +6,13 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { freshDatabase } from '../world/database.ts';
 import { build, start } from '../world/process.ts';
 import { LOGIN_ROLE, PASSWORD, post } from '../world/server.ts';
+import { until } from '../world/wait.ts';
 import { type LiveStep, socketClient, subscribe } from '../world/socket.ts';
 
 beforeAll(build);
 
 const ADMIN = 'root@custos.example';
+const SHIFTED = 'The clock is shifted.';
 const HOUR_MS = 3_600_000;
 /** Of each process, before and after the clocks are changed. */
 const CHANGES = 20;
@@ -58,6 +60,9 @@ test(
     };
     await change();
     for (const { program } of processes) program.signal('SIGUSR2');
+    await until('all clocks have been shifted', () =>
+      processes.every(({ program }) => program.out.stderr.includes(SHIFTED)),
+    );
     // A token of before is an hour older now where the clock is ahead, and holds where it was set back.
     expect(await reasonAt(ahead.url, token)).toBe('TOKEN_EXPIRED');
     expect(await reasonAt(setBack.url, token)).toBeUndefined();
@@ -99,7 +104,7 @@ interface Process {
 /** A module that shifts the clock of its process from the start, and from the signal on. */
 function shifting([first, then]: readonly [number, number]): string {
   const program = `const now = Date.now; let shift = ${first}; Date.now = () => now() + shift;
-    process.on('SIGUSR2', () => { shift = ${then}; });`;
+    process.on('SIGUSR2', () => { shift = ${then}; process.stderr.write('${SHIFTED}'); });`;
   return `data:text/javascript,${encodeURIComponent(program)}`;
 }
 
