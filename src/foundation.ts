@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 
 import type { Services } from './audit/act.ts';
 import { openHeldBack } from './audit/heldBack.ts';
+import { openMonths } from './audit/months.ts';
 import { openVault } from './audit/personal.ts';
 import { openSigner } from './audit/signer.ts';
 import { assertConfinable, assertConfined } from './platform/confinement.ts';
@@ -84,10 +85,12 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
 
   const clock = openClock();
   const issuer = settings.publicUrl ?? TOKEN_ISSUER;
+  const months = opened(await openMonths({ db, log }));
   const signer = await openSigner({ db, privateKey: keys.ledger, url: issuer });
   const services: Services = {
     clock,
     log,
+    months,
     signer,
     vault: openVault(keys.master),
     throttle: opened(openThrottle({ db, log, limits: throttle?.limits })),
@@ -120,7 +123,6 @@ export async function migratedDatabase({
   const applied = await migrate({
     adminUrl,
     appUser,
-    now: openClock().now(),
     // A login that is refused leaves no table behind.
     before: (db) => assertConfinable(db, appUser, settings),
   }).catch(blame(adminVariable));

@@ -77,7 +77,7 @@ export async function startServer(
       detector: { lag: () => detector.lag() },
       token: settings.metricsToken,
     });
-    const health = openHealth({ db, sealer });
+    const health = openHealth({ db, sealer, months: services.months });
     const recorded = (what: Recorded) => {
       sealer.nudge();
       metrics.recorded(what);

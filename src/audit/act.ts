@@ -23,6 +23,7 @@ import type { Tokens } from '../platform/tokens.ts';
 import type { Entity } from './entity.ts';
 import type { Condition } from './filter.ts';
 import type { HeldBack } from './heldBack.ts';
+import type { Months } from './months.ts';
 import type { PersonalVault } from './personal.ts';
 import type { Signer } from './signer.ts';
 import type { AuditLogRow } from './tables.ts';
@@ -31,6 +32,7 @@ import type { AuditLogRow } from './tables.ts';
 export interface Services {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly months: Months;
   readonly passwords: Passwords;
   readonly tokens: Tokens;
   readonly mailer: Mailer;

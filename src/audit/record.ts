@@ -117,6 +117,7 @@ async function performed<M extends Mutations>(
   field: FieldFacts,
 ): Promise<PayloadOf<M> & Receipts> {
   const { services } = recorder;
+  await services.months.ready();
   const now = services.clock.now();
   const { actor, request } = caller;
   const call: Call = { services, mutation, operationId: idAt(now), actor, request, field, told: {} };
@@ -176,6 +177,7 @@ export async function performAsSystem<Work extends SystemWork, Result>(
   system: Work,
   work: (act: SystemAct<Work>) => Promise<Result>,
 ): Promise<Result> {
+  await services.months.ready();
   const operationId = idAt(services.clock.now());
   let last: RecordName | undefined;
   const records: Recorded['records'][number][] = [];

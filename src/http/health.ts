@@ -1,6 +1,7 @@
 /** What an orchestrator asks: whether the process lives, and whether it is to be sent requests. */
 import type { FastifyInstance } from 'fastify';
 
+import type { Months } from '../audit/months.ts';
 import type { Sealer } from '../audit/seal.ts';
 import type { Database } from '../platform/db.ts';
 import { hasKnownMigrations } from '../platform/migrate.ts';
@@ -21,17 +22,18 @@ export interface Health {
 export interface HealthOptions {
   readonly db: Database;
   readonly sealer: Pick<Sealer, 'progress'>;
+  readonly months: Pick<Months, 'agree'>;
 }
 
 type Check = 'ok' | 'failing';
-type Checks = Readonly<Record<'draining' | 'database' | 'migrations' | 'sealer', Check>>;
+type Checks = Readonly<Record<'draining' | 'database' | 'migrations' | 'sealer' | 'clock', Check>>;
 
 /**
  * `/healthz` answers 200 as long as the process answers at all: a database that is away is no reason to restart it.
  * `/readyz` answers 200, or 503 with the name of what fails: `database` answers within two seconds, `migrations` are those of
- * this build, `sealer` is less than ten seconds behind, and the server is not `draining`.
+ * this build, `sealer` is less than ten seconds behind, `clock` is within a day of the database's, and the server is not `draining`.
  */
-export function openHealth({ db, sealer }: HealthOptions): Health {
+export function openHealth({ db, sealer, months }: HealthOptions): Health {
   let draining = false;
   let asked: { readonly at: number; readonly answer: Promise<Pick<Checks, 'database' | 'migrations'>> };
   return {
@@ -59,8 +61,13 @@ export function openHealth({ db, sealer }: HealthOptions): Health {
       asked = { at: performance.now(), answer: askDatabase(db) };
     }
     const found = await asked.answer;
-    const sealed = sealer.progress().lagMs < SEALER_LAG_MS_MAX;
-    return { ...found, sealer: sealed ? 'ok' : 'failing', draining: draining ? 'failing' : 'ok' };
+    const verdict = (fine: boolean): Check => (fine ? 'ok' : 'failing');
+    return {
+      ...found,
+      sealer: verdict(sealer.progress().lagMs < SEALER_LAG_MS_MAX),
+      clock: verdict(months.agree()),
+      draining: verdict(!draining),
+    };
   }
 }
 

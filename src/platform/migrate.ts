@@ -1,6 +1,6 @@
 /**
  * Brings a database to the schema this program was built with: the role the application runs as, the migrations of
- * drizzle/, and the partitions of the months ahead. Safe to run from many processes at once and at every start.
+ * drizzle/, and the log's first months (audit/months.ts makes the next). Safe to run from many processes at once and at every start.
  */
 import { sql as orm } from 'drizzle-orm';
 import { readMigrationFiles } from 'drizzle-orm/migrator';
@@ -19,22 +19,18 @@ const APPLICATION_ROLE = 'custos_app';
 const MIGRATIONS = fileURLToPath(new URL('../../drizzle', import.meta.url));
 /** Any fixed number: what the processes that migrate wait for each other on. */
 const MIGRATION_LOCK = 4_811_230_417;
-const MONTHS_BEFORE = 2;
-const MONTHS_AHEAD = 3;
 
 export interface MigrateOptions {
   /** Connects as the owner of the schema. */
   readonly adminUrl: string;
   /** The login the application connects with; it is made a member of the application's role. */
   readonly appUser: string;
-  /** Microseconds since 1970. */
-  readonly now: bigint;
   /** Looks at the database before anything is changed in it; what it throws ends the migration. */
   readonly before?: ((db: Pick<ReadTx, 'execute'>) => Promise<void>) | undefined;
 }
 
 /** Migrates, and names what it applied. Rejects when the database holds migrations this program does not know, or altered ones. */
-export async function migrate({ adminUrl, appUser, now, before }: MigrateOptions): Promise<string[]> {
+export async function migrate({ adminUrl, appUser, before }: MigrateOptions): Promise<string[]> {
   const sql = postgres(adminUrl, { max: 1, onnotice: () => {}, connect_timeout: 10 });
   const db = drizzle(sql);
   try {
@@ -47,7 +43,7 @@ export async function migrate({ adminUrl, appUser, now, before }: MigrateOptions
     await assertKnownMigrations(db);
     await sql`grant usage on schema drizzle to ${sql(APPLICATION_ROLE)}`;
     await sql`grant select on drizzle.__drizzle_migrations to ${sql(APPLICATION_ROLE)}`;
-    await makePartitions(sql, now);
+    await sql`call keep_audit_partitions()`;
     return migrationNames().slice(earlier.length);
   } finally {
     await sql.end({ timeout: 5 });
@@ -105,12 +101,4 @@ const JOURNAL = z.object({ entries: z.array(z.object({ tag: z.string() })) });
 function migrationNames(): string[] {
   const journal: unknown = JSON.parse(readFileSync(`${MIGRATIONS}/meta/_journal.json`, 'utf8'));
   return JOURNAL.parse(journal).entries.map(({ tag }) => tag);
-}
-
-async function makePartitions(sql: Sql, now: bigint): Promise<void> {
-  const month = (offset: number) => {
-    const day = new Date(Number(now / 1000n));
-    return new Date(Date.UTC(day.getUTCFullYear(), day.getUTCMonth() + offset, 1)).toISOString().slice(0, 10);
-  };
-  await sql`call create_audit_partitions(${month(-MONTHS_BEFORE)}::date, ${month(MONTHS_AHEAD)}::date)`;
 }

@@ -47,6 +47,10 @@ export const REFUSALS = {
   ],
   CURSOR_MISMATCH: ['BAD_CURSOR', 'The cursor does not belong to this list, filter or reader.'],
   LOG_NOT_WRITTEN: ['AUDIT_UNAVAILABLE', 'The change could not be put on record, so it was not made.'],
+  CLOCK_OFF: [
+    'AUDIT_UNAVAILABLE',
+    'The clocks of this server and its database are more than a day apart, so nothing can be put on record.',
+  ],
   OUTCOME_UNKNOWN: [
     'INTERNAL_SERVER_ERROR',
     'The database went away during the commit. Look the request id up in the log: the change was made if it is there.',

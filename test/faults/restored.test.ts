@@ -29,7 +29,7 @@ test(
     onTestFinished(() => cluster.stop());
     const { adminUrl, admin: target } = await freshDatabase({ on: cluster.adminUrl, from: '' });
     await target.unsafe(LOGIN_ROLE);
-    await migrate({ adminUrl, appUser: 'world_login', now: BigInt(Date.now()) * 1000n });
+    await migrate({ adminUrl, appUser: 'world_login' });
     await copyAll(here.database.admin, target);
 
     const url = Object.assign(new URL(adminUrl), { username: 'world_login' }).href;

@@ -8,7 +8,7 @@ import { startCluster } from '../world/cluster.ts';
 import { world } from '../world/server.ts';
 import { until } from '../world/wait.ts';
 
-const ALL_OK = { draining: 'ok', database: 'ok', migrations: 'ok', sealer: 'ok' };
+const ALL_OK = { draining: 'ok', database: 'ok', migrations: 'ok', sealer: 'ok', clock: 'ok' };
 
 test('a server that serves is alive and ready, and says no more than that', async () => {
   const { url, log } = await world();

@@ -60,7 +60,7 @@ async function makeTemplate({ adminUrl }: Cluster): Promise<string> {
   await admin.end();
   const address = new URL(adminUrl);
   address.pathname = `/${TEMPLATE}`;
-  await migrate({ adminUrl: address.href, appUser: address.username, now: BigInt(Date.now()) * 1000n });
+  await migrate({ adminUrl: address.href, appUser: address.username });
   return TEMPLATE;
 }
 
