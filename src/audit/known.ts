@@ -6,6 +6,7 @@ import type { AuditLogRow } from './tables.ts';
 
 const NOTHING: PersonalValues = {};
 const positions = new WeakMap<AuditLogRow, bigint>();
+const personal = new WeakMap<AuditLogRow, PersonalValues>();
 
 /** Notes the position of a record in its tenant's order, which never changes. */
 export function knownAt(row: AuditLogRow, position: bigint): void {
@@ -17,7 +18,19 @@ export async function positionIn(context: Context, row: AuditLogRow): Promise<bi
   return positions.get(row) ?? (await context.load(positionOf, row));
 }
 
-/** The personal values of a record, as far as their keys exist. */
-export async function personalIn(context: Context, row: AuditLogRow): Promise<PersonalValues> {
-  return row.pii === null ? NOTHING : await context.load(personalOf, row);
+/** Reads the personal values of records, so that none of their fields has to wait for them. */
+export async function knowPersonal(context: Context, rows: readonly AuditLogRow[]): Promise<void> {
+  const sealed = rows.filter((row) => row.pii !== null);
+  const values = await context.read((scope) => personalOf(scope, sealed));
+  for (const [at, row] of sealed.entries()) personal.set(row, values[at]!);
+}
+
+/** The personal values of a record, as far as their keys exist; no promise where they are known. */
+export function personalIn(context: Context, row: AuditLogRow): PersonalValues | Promise<PersonalValues> {
+  return row.pii === null ? NOTHING : (personal.get(row) ?? context.load(personalOf, row));
+}
+
+/** What follows from a value, at once where it is there: a promise costs more than most fields. */
+export function after<T, R>(value: T | Promise<T>, then: (value: T) => R): R | Promise<R> {
+  return value instanceof Promise ? value.then(then) : then(value);
 }

@@ -76,11 +76,18 @@ export function openVault(master: Buffer): PersonalVault {
   const emails = deriveKey(master, 'custos e-mail hmac');
 
   const known = new LRUCache<string, Buffer>({ max: KEYS_KEPT, ttl: KEYS_KEPT_MS });
+  /** What was unwrapped lately, by its wrapping: a key is only ever found here when the database still has it. */
+  const unwrapped = new LRUCache<string, Buffer>({ max: KEYS_KEPT, ttl: KEYS_KEPT_MS });
   /** Transactions that made a key: what they read may be undone with them, so it is not remembered. */
   const makers = new WeakSet<Tx>();
 
-  const opened = (row: SubjectRef & { readonly wrappedKey: Buffer }) =>
-    openBox(wrapping, row.wrappedKey, Buffer.from(keyName(row)));
+  function opened(row: SubjectRef & { readonly wrappedKey: Buffer }): Buffer {
+    const name = keyName(row);
+    const wrappedAs = `${name}/${row.wrappedKey.toString('latin1')}`;
+    const key = unwrapped.get(wrappedAs) ?? openBox(wrapping, row.wrappedKey, Buffer.from(name));
+    unwrapped.set(wrappedAs, key);
+    return key;
+  }
 
   async function read(tx: ReadTx, refs: readonly SubjectRef[]): Promise<Map<string, Buffer>> {
     if (refs.length === 0) return new Map();

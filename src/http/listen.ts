@@ -1,6 +1,9 @@
 /** The server's edge: /graphql over HTTP and WebSocket, the explorer, the keys access tokens are checked with. */
 import { ApolloServer, type ApolloServerPlugin } from '@apollo/server';
-import { ApolloServerPluginLandingPageDisabled } from '@apollo/server/plugin/disabled';
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginLandingPageDisabled,
+} from '@apollo/server/plugin/disabled';
 import { fastifyApolloDrainPlugin, fastifyApolloHandler } from '@as-integrations/fastify';
 import Fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { GraphQLSchema } from 'graphql';
@@ -135,6 +138,8 @@ export async function listen({
     formatError: (_formatted, error) => presentedError(error),
     plugins: [
       ApolloServerPluginLandingPageDisabled(),
+      // It would wrap every resolver, and no answer is cacheable.
+      ApolloServerPluginCacheControlDisabled(),
       operationsOf(schema, introspection),
       socket.drainPlugin,
       fastifyApolloDrainPlugin(app),

@@ -1,6 +1,6 @@
 import { confinedTo, type Context, type Fields } from '../audit/act.ts';
 import { conditionOf, havingId } from '../audit/filter.ts';
-import { personalIn, positionIn } from '../audit/known.ts';
+import { after, knowPersonal, personalIn, positionIn } from '../audit/known.ts';
 import { type LogPage, pageOfLog } from '../audit/query.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
 import { feedPage } from '../feed/page.ts';
@@ -21,7 +21,10 @@ import { tenantById } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
 import { proof } from './ledger.ts';
 import { within } from './reach.ts';
+import { selectedBelow } from './selected.ts';
 
+/** The fields of a record that may hold personal values. */
+const PERSONAL_FIELDS = ['actor', 'resourceName', 'details', 'changes'];
 const COUNT_MAX = 1_000_000;
 const FACTS = Object.entries(AUDIT_CATALOGUE) as [AuditAction, (typeof AUDIT_CATALOGUE)[AuditAction]][];
 const ACTION_OF_KEY = new Map<string, AuditAction>(FACTS.map(([action, { key }]) => [key, action]));
@@ -29,8 +32,13 @@ const ACTION_OF_KEY = new Map<string, AuditAction>(FACTS.map(([action, { key }])
 export const queries = {
   auditLog: (_root, { id }, context) => visibleRecord(context, id),
 
-  auditLogs: async (_root, { filter, orderBy, ...page }, context) =>
-    pageOfLog(context, await within(context, conditionOf(filter)), page, { direction: orderBy?.direction }),
+  auditLogs: async (_root, { filter, orderBy, ...page }, context, info) => {
+    const condition = await within(context, conditionOf(filter));
+    const found = await pageOfLog(context, condition, page, { direction: orderBy?.direction });
+    if (PERSONAL_FIELDS.some((name) => selectedBelow(info).has(name)))
+      await knowPersonal(context, found.rows);
+    return found;
+  },
 
   auditFeed: async (_root, { filter, after, first, from }, context) => {
     const tenantId = confinedTo(context.actor);
@@ -70,43 +78,43 @@ export const types = {
       return { code, reason, message };
     },
     user: (row, _args, context) => (row.userId === null ? null : context.load(userById, row.userId)),
-    actor: async (row, _args, context) => {
-      const { actor } = await personalIn(context, row);
-      const { type, role, sessionId, system } = row.actor;
-      return {
-        type,
-        id: row.userId,
-        email: actor?.email ?? null,
-        name: actor?.name ?? system ?? null,
-        role: role ?? null,
-        sessionId: sessionId ?? null,
-      };
-    },
+    actor: (row, _args, context) =>
+      after(personalIn(context, row), ({ actor }) => {
+        const { type, role, sessionId, system } = row.actor;
+        return {
+          type,
+          id: row.userId,
+          email: actor?.email ?? null,
+          name: actor?.name ?? system ?? null,
+          role: role ?? null,
+          sessionId: sessionId ?? null,
+        };
+      }),
     tenantId: (row) => (row.tenantId === PLATFORM_TENANT ? null : row.tenantId),
     tenant: (row, _args, context) =>
       row.tenantId === PLATFORM_TENANT ? null : context.load(tenantById, row.tenantId),
-    resourceName: async (row, _args, context) =>
-      row.resourceName ?? (await personalIn(context, row)).resourceName ?? null,
-    details: async (row, _args, context) => {
-      const { details = {} } = await personalIn(context, row);
-      const input = {
-        ...(row.details.input as object | undefined),
-        ...(details.input as object | undefined),
-      };
-      return { ...row.details, ...details, ...(Object.keys(input).length > 0 ? { input } : {}) };
-    },
-    changes: async (row, _args, context) => {
-      const { changes = {} } = await personalIn(context, row);
-      return row.changes.map((change): FieldChange => {
-        const { path, sensitivity, before = null, after = null } = change;
-        if (sensitivity === 'SECRET') return { path, before: null, after: null, redaction: 'SECRET' };
-        if (sensitivity !== 'PII') return { path, before, after, redaction: null };
-        const values = changes[path];
-        return values
-          ? { path, before: values[0], after: values[1], redaction: null }
-          : { path, before: null, after: null, redaction: 'ERASED' };
-      });
-    },
+    resourceName: (row, _args, context) =>
+      row.resourceName ?? after(personalIn(context, row), ({ resourceName = null }) => resourceName),
+    details: (row, _args, context) =>
+      after(personalIn(context, row), ({ details = {} }) => {
+        const input = {
+          ...(row.details.input as object | undefined),
+          ...(details.input as object | undefined),
+        };
+        return { ...row.details, ...details, ...(Object.keys(input).length > 0 ? { input } : {}) };
+      }),
+    changes: (row, _args, context) =>
+      after(personalIn(context, row), ({ changes = {} }) =>
+        row.changes.map((change): FieldChange => {
+          const { path, sensitivity, before = null, after = null } = change;
+          if (sensitivity === 'SECRET') return { path, before: null, after: null, redaction: 'SECRET' };
+          if (sensitivity !== 'PII') return { path, before, after, redaction: null };
+          const values = changes[path];
+          return values
+            ? { path, before: values[0], after: values[1], redaction: null }
+            : { path, before: null, after: null, redaction: 'ERASED' };
+        }),
+      ),
     context: ({ context: { transport, operationName, fieldPath, documentHash, forwardedFor } }) => ({
       transport,
       operationName: operationName ?? null,
