@@ -7,11 +7,12 @@
  */
 import { text } from 'node:stream/consumers';
 
-import { Command as Program, CommanderError } from 'commander';
+import { Command as Program, CommanderError, InvalidArgumentError } from 'commander';
 import { pino } from 'pino';
 
-import { type Command, createAdmin, migrate, seed } from './commands.ts';
+import { type Command, createAdmin, migrate, seed, seedRecords } from './commands.ts';
 import { EXIT_MISCONFIGURED, exitFor } from './exit.ts';
+import { microsFrom } from './platform/ids.ts';
 import { openLog } from './platform/log.ts';
 import { readSettings } from './platform/settings.ts';
 import { type TailOptions, withTailOptions } from './tailOptions.ts';
@@ -63,13 +64,62 @@ program
 
 program
   .command('seed')
-  .description('make the demo data in an empty database')
-  .action(() =>
+  .description('make the demo data in an empty database, or with --records a log of any length')
+  .option(
+    '--records <number>',
+    'how many records, 1,000 at least; a million takes some minutes',
+    wholeNumber(1_000),
+  )
+  .option('--days <number>', 'with --records: over how many days', wholeNumber(1), 395)
+  .option(
+    '--until <date>',
+    'with --records: the day after the last, such as 2026-11-01; by default today',
+    midnight,
+  )
+  .action(({ records, days, until = midnight(new Date().toISOString().slice(0, 10)) }: SeedOptions) =>
     run(async (command) => {
-      const { emails, password } = await seed(command);
-      console.log(`Made three tenants. Sign in with ${emails.join(', ')}\nand the password ${password}`);
+      if (records === undefined) {
+        const { emails, password } = await seed(command);
+        console.log(`Made three tenants. Sign in with ${emails.join(', ')}\nand the password ${password}`);
+        return;
+      }
+      const begin = performance.now();
+      const made = await seedRecords(command, { records, days, until }, ({ written, sealed }) => {
+        const rate = Math.round(written / ((performance.now() - begin) / 1000));
+        process.stderr.write(
+          `\r${written} of ${records} records written, ${sealed} sealed, ${rate} a second `,
+        );
+      });
+      process.stderr.write('\n');
+      console.log(
+        `Made ${made.tenants} tenants with ${made.records} records, sealed and signed. Sign in with ${made.emails[0]}\n` +
+          `(the largest tenant's administrator) and the password ${made.password}`,
+      );
     }),
   );
+
+interface SeedOptions {
+  readonly records?: number;
+  readonly days: number;
+  readonly until?: bigint;
+}
+
+function wholeNumber(least: number) {
+  return (text: string): number => {
+    const value = /^\d{1,12}$/.test(text) ? Number(text) : 0;
+    if (value >= least) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least} on.`);
+  };
+}
+
+/** The beginning of that day, UTC. */
+function midnight(day: string): bigint {
+  try {
+    return microsFrom(`${day}T00:00:00Z`);
+  } catch {
+    throw new InvalidArgumentError('It must be a day such as 2026-11-01.');
+  }
+}
 
 program
   .command('verify')

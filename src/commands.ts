@@ -2,14 +2,26 @@
 import { sql } from 'drizzle-orm';
 import type { Logger } from 'pino';
 
+import { PLATFORM_TENANT } from './audit/tables.ts';
 import { type DemoCredentials, seedDemo } from './demo.ts';
+import { type LogOptions, type LogProgress, type SeededLog, seedLog } from './demoLog.ts';
 import { openFeed } from './feed/follow.ts';
 import { newPassword, oneAtATime } from './firstStart.ts';
-import { type Foundation, migratedDatabase, openFoundation, openParts, type Parts } from './foundation.ts';
+import {
+  type Foundation,
+  type FoundationOptions,
+  migratedDatabase,
+  openFoundation,
+  openParts,
+  type Parts,
+} from './foundation.ts';
 import { openSchema } from './graphql/schema.ts';
+import type { Database } from './platform/db.ts';
 import { Refusal } from './platform/refusal.ts';
 import type { Settings } from './platform/settings.ts';
 import { createAdministrator } from './users/bootstrap.ts';
+
+const DAY_MS = 86_400_000;
 
 /** What a command works with. */
 export interface Command {
@@ -61,25 +73,49 @@ export async function seed(command: Command, onProgress?: (done: number) => void
     const feed = parts.opened(openFeed({ db, log }));
     const house = { ...recorder, feed, sealerLagMs: () => 0 };
     return await oneAtATime(db, async () => {
-      const [found] = await db.withReadTx('PLATFORM', (tx) =>
-        tx.execute<{ tenants: number }>(sql`select count(*)::int as tenants from tenants`),
-      );
-      if (found!.tenants > 0) {
-        throw new Error(`the database is not empty, it holds ${found!.tenants} tenants: seed an empty one`);
-      }
+      await assertEmpty(db);
       return await seedDemo({ house, schema: openSchema(), keys, signal, onProgress });
     });
   });
 }
 
+/** How long a log is to be made, over how many days before which moment (microseconds since 1970). */
+export type LogSize = Pick<LogOptions, 'records' | 'days' | 'until'>;
+
+/** Makes tenants with a log of that many records, sealed and signed. Refused where there is a tenant, as is `seed`. */
+export async function seedRecords(
+  command: Command,
+  size: LogSize,
+  onProgress?: (progress: LogProgress) => void,
+): Promise<SeededLog> {
+  const { signal } = command;
+  const since = new Date(Number(size.until / 1_000n) - size.days * DAY_MS);
+  return await withFoundation({ ...command, since }, async ({ db, services }) => {
+    await assertEmpty(db);
+    return await seedLog({ ...size, db, services, password: newPassword(), signal, onProgress });
+  });
+}
+
+async function assertEmpty(db: Database): Promise<void> {
+  const [found] = await db.withReadTx('PLATFORM', (tx) =>
+    tx.execute<{ tenants: number; records: boolean }>(sql`
+      select (select count(*) from tenants)::int as tenants,
+        exists (select from audit_logs where tenant_id <> ${PLATFORM_TENANT}) as records`),
+  );
+  const { tenants, records } = found!;
+  if (tenants === 0 && !records) return;
+  const holds = tenants > 0 ? `${tenants} tenants` : 'a part of a log whose making was called off';
+  throw new Error(`the database is not empty, it holds ${holds}: seed an empty one`);
+}
+
 /** What is recorded meanwhile is sealed by a server, now or when one starts. */
 async function withFoundation<T>(
-  { settings, log, signal }: Command,
+  { settings, log, signal, since }: Command & Pick<FoundationOptions, 'since'>,
   work: (recorder: Foundation & { readonly recorded: () => void }, parts: Parts) => Promise<T>,
 ): Promise<T> {
   return await withParts(log, async (parts) => {
     const publicUrl = () => settings.publicUrl ?? `http://localhost:${settings.port}`;
-    const foundation = await openFoundation({ settings, log, parts, signal, publicUrl });
+    const foundation = await openFoundation({ settings, log, parts, signal, publicUrl, since });
     return await work({ ...foundation, recorded: () => {} }, parts);
   });
 }

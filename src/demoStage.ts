@@ -11,6 +11,7 @@ import { type DocumentNode, execute, type GraphQLSchema, parse } from 'graphql';
 
 import type { Mutations, RequestFacts, Services } from './audit/act.ts';
 import { actorOf } from './auth/principal.ts';
+import { seededChance } from './demoChance.ts';
 import { type House, openContext } from './graphql/context.ts';
 import type { Passwords } from './platform/passwords.ts';
 import { openTokens } from './platform/tokens.ts';
@@ -124,15 +125,4 @@ function documentOf(mutation: Mutations, hasInput: boolean, selection = 'receipt
   const document = documents.get(text) ?? parse(text);
   documents.set(text, document);
   return document;
-}
-
-/** mulberry32. */
-function seededChance(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b_79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

@@ -69,6 +69,8 @@ export interface FoundationOptions {
   /** Calls it off between two steps. */
   readonly signal?: AbortSignal | undefined;
   readonly throttle?: ThrottleSizes | undefined;
+  /** See MigrateOptions. */
+  readonly since?: Date | undefined;
   /** Asked for at each link; see Services. */
   readonly publicUrl: () => string;
 }
@@ -118,11 +120,16 @@ export async function migratedDatabase({
   settings,
   log,
   parts,
-}: Pick<FoundationOptions, 'settings' | 'log' | 'parts'>): Promise<{ appUrl: string; applied: string[] }> {
+  since,
+}: Pick<FoundationOptions, 'settings' | 'log' | 'parts' | 'since'>): Promise<{
+  appUrl: string;
+  applied: string[];
+}> {
   const { adminUrl, appUrl, appUser, adminVariable } = await databaseOf(settings, log, parts);
   const applied = await migrate({
     adminUrl,
     appUser,
+    since,
     // A login that is refused leaves no table behind.
     before: (db) => assertConfinable(db, appUser, settings),
   }).catch(blame(adminVariable));

@@ -3,8 +3,9 @@ import { AUDIT_CATALOGUE, MUTATIONS } from '../generated/catalogue.ts';
 import type { AuditAction, ErrorReason } from '../generated/types.ts';
 import { leafHash } from '../ledger/leaf.ts';
 import type { Tx } from '../platform/db.ts';
-import { asUuid, idAt, isoOf } from '../platform/ids.ts';
+import { asUuid, idAt, isoOf, microsOf } from '../platform/ids.ts';
 import { normalizedEmail } from '../platform/input.ts';
+import { insertAll } from '../platform/insertAll.ts';
 import { REFUSALS } from '../platform/refusal.ts';
 import type { Actor, FieldFacts, Mutations, RequestFacts, Services, UserActor } from './act.ts';
 import { type Change, changesOf, type Entity } from './entity.ts';
@@ -137,27 +138,57 @@ export function entryOfFailure(
 /** Which record it is. */
 export type RecordName = Pick<AuditLogRow, 'tenantId' | 'id'>;
 
-/** Writes an entry into the log. */
+/** What happened at another time: the id, a UUIDv7, says when. */
+export interface Dated {
+  readonly id: string;
+  readonly occasion: Occasion;
+  readonly entry: Entry;
+}
+
+/** Writes an entry into the log, as of now. */
 export async function append(tx: Tx, occasion: Occasion, entry: Entry): Promise<RecordName> {
-  const { services, request, operationId } = occasion;
+  const id = idAt(occasion.services.clock.now());
+  const [record] = await recordsOf(tx, occasion.services, [{ id, occasion, entry }]);
+  await tx.insert(auditLogs).values(record!);
+  return { tenantId: entry.tenantId, id };
+}
+
+/** Writes what happened before, by one statement however much it is. */
+export async function appendAll(
+  tx: Tx,
+  services: Pick<Services, 'vault'>,
+  entries: readonly Dated[],
+): Promise<void> {
+  await insertAll(tx, auditLogs, await recordsOf(tx, services, entries));
+}
+
+async function recordsOf(tx: Tx, { vault }: Pick<Services, 'vault'>, entries: readonly Dated[]) {
+  const unsealed = entries.map(({ id, entry }) => ({
+    tenantId: entry.tenantId,
+    createdAt: createdAtOf(id),
+    values: bySubject([
+      ...entry.personal,
+      ...(entry.actor.type === 'USER'
+        ? ([[entry.actor.id, { actor: { email: entry.actor.email, name: entry.actor.name } }]] as const)
+        : []),
+    ]),
+  }));
+  const sealed = await vault.seal(tx, unsealed);
+  return entries.map((dated, at) => recordOf(dated, sealed[at]!));
+}
+
+function recordOf({ id, occasion, entry }: Dated, pii: Buffer | null) {
+  const { request, operationId } = occasion;
   const { actor, failure, resourceName } = entry;
   const { key, resource, severity, security } = AUDIT_CATALOGUE[entry.action];
-  const now = services.clock.now();
-  const createdAt = isoOf(now);
-  const signedIn = actor.type === 'USER' ? actor : undefined;
-  const personal = bySubject([
-    ...entry.personal,
-    [signedIn?.id, signedIn && { actor: { email: signedIn.email, name: signedIn.name } }],
-  ]);
-  const pii = await services.vault.seal(tx, entry.tenantId, personal, createdAt);
   const status = statusOf(failure);
   const record = {
     tenantId: entry.tenantId,
-    id: idAt(now),
-    createdAt,
+    id,
+    createdAt: createdAtOf(id),
     operationId,
     schemaVersion: SCHEMA_VERSION,
-    userId: signedIn?.id ?? null,
+    userId: actor.type === 'USER' ? actor.id : null,
     actor: recordedActor(actor),
     action: key,
     resource,
@@ -177,8 +208,11 @@ export async function append(tx: Tx, occasion: Occasion, entry: Entry): Promise<
     subjectHmac: entry.subjectHmac,
     pii,
   };
-  await tx.insert(auditLogs).values({ ...record, leafHash: leafHash(leafRecord(record)) });
-  return { tenantId: record.tenantId, id: record.id };
+  return { ...record, leafHash: leafHash(leafRecord(record)) };
+}
+
+function createdAtOf(id: string): string {
+  return isoOf(microsOf(id));
 }
 
 function named(of: Entity<unknown>, row: unknown) {

@@ -40,6 +40,11 @@ interface SubjectRef {
   readonly subjectId: string;
 }
 
+/** A person whose key may have to be made. */
+interface NewRef extends SubjectRef {
+  readonly createdAt: string;
+}
+
 /** Keys by tenant and person; an erased person's is absent. */
 export type SubjectKeys = ReadonlyMap<string, Buffer>;
 
@@ -49,15 +54,18 @@ interface Sealed {
   readonly pii: Buffer | null;
 }
 
+/** What is to be sealed of a record: values by person. */
+export interface Unsealed {
+  readonly tenantId: string;
+  /** Dates the keys that are made for it. */
+  readonly createdAt: string;
+  readonly values: ReadonlyMap<string, PersonalValues>;
+}
+
 /** Seals and opens personal values; makes keys as people first appear. */
 export interface PersonalVault {
-  /** Seals a record's values by person. `now` dates keys that are made. */
-  seal(
-    tx: Tx,
-    tenantId: string,
-    values: ReadonlyMap<string, PersonalValues>,
-    now: string,
-  ): Promise<Buffer | null>;
+  /** Seals the values of records by person. Null for a record that holds none. */
+  seal(tx: Tx, records: readonly Unsealed[]): Promise<(Buffer | null)[]>;
   /** The keys for what many records hold. One statement. */
   keys(tx: ReadTx, records: readonly Sealed[]): Promise<SubjectKeys>;
   /** What a record holds of the people whose keys are given, merged. */
@@ -103,7 +111,7 @@ export function openVault(master: Buffer): PersonalVault {
   }
 
   /** The keys for what is about to be written; they are made where a person first appears. */
-  async function keysToSeal(tx: Tx, refs: readonly SubjectRef[], now: string): Promise<Map<string, Buffer>> {
+  async function keysToSeal(tx: Tx, refs: readonly NewRef[]): Promise<Map<string, Buffer>> {
     const keys = new Map(refs.flatMap((ref) => pair(keyName(ref), known.get(keyName(ref)))));
     const absent = () => refs.filter((ref) => !keys.has(keyName(ref)));
     for (const [name, key] of await read(tx, absent())) {
@@ -113,7 +121,6 @@ export function openVault(master: Buffer): PersonalVault {
     const made = absent().map((ref) => ({
       ...ref,
       wrappedKey: sealBox(wrapping, randomBytes(KEY_BYTES), Buffer.from(keyName(ref))),
-      createdAt: now,
     }));
     if (made.length > 0) {
       makers.add(tx);
@@ -125,14 +132,25 @@ export function openVault(master: Buffer): PersonalVault {
   }
 
   return {
-    async seal(tx, tenantId, values, now) {
-      // In the order of the ids: two records about the same people never wait for each other's new keys crosswise.
-      const refs = [...values.keys()].sort().map((subjectId) => ({ tenantId, subjectId }));
-      const keys = await keysToSeal(tx, refs, now);
-      const parts = refs.map((ref) =>
-        sealPart(keys.get(keyName(ref))!, ref.subjectId, values.get(ref.subjectId)!),
-      );
-      return parts.length > 0 ? Buffer.concat(parts) : null;
+    async seal(tx, records) {
+      const refs = new Map<string, NewRef>();
+      for (const { tenantId, createdAt, values } of records) {
+        for (const subjectId of values.keys()) {
+          const ref = { tenantId, subjectId, createdAt };
+          refs.set(keyName(ref), refs.get(keyName(ref)) ?? ref);
+        }
+      }
+      // In the order of their names: two who write of the same people never wait for each other's new keys crosswise.
+      const inOrder = [...refs].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, ref]) => ref);
+      const keys = await keysToSeal(tx, inOrder);
+      return records.map(({ tenantId, values }) => {
+        const parts = [...values.keys()]
+          .sort()
+          .map((subjectId) =>
+            sealPart(keys.get(keyName({ tenantId, subjectId }))!, subjectId, values.get(subjectId)!),
+          );
+        return parts.length > 0 ? Buffer.concat(parts) : null;
+      });
     },
 
     keys(tx, records) {

@@ -45,10 +45,10 @@ export function openClock({
 
 /**
  * A new UUIDv7 of that time: 48 bits of milliseconds, 12 bits of the fraction (RFC 9562, 6.2 method 3), 62 random.
- * Ids of different microseconds sort as their times do, and `microsOf` gives the time back exactly.
+ * Ids of different microseconds sort as their times do, and `microsOf` gives the time back exactly. `random` makes a UUIDv4.
  */
-export function idAt(micros: bigint): string {
-  return `${timePart(micros)}-${randomUUID().slice(19)}`;
+export function idAt(micros: bigint, random: () => string = randomUUID): string {
+  return `${timePart(micros)}-${random().slice(19)}`;
 }
 
 /**

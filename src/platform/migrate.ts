@@ -25,12 +25,14 @@ export interface MigrateOptions {
   readonly adminUrl: string;
   /** The login the application connects with; it is made a member of the application's role. */
   readonly appUser: string;
+  /** A day from which on there are months for records too: of a log that begins in the past. */
+  readonly since?: Date | undefined;
   /** Looks at the database before anything is changed in it; what it throws ends the migration. */
   readonly before?: ((db: Pick<ReadTx, 'execute'>) => Promise<void>) | undefined;
 }
 
 /** Migrates, and names what it applied. Rejects when the database holds migrations this program does not know, or altered ones. */
-export async function migrate({ adminUrl, appUser, before }: MigrateOptions): Promise<string[]> {
+export async function migrate({ adminUrl, appUser, since, before }: MigrateOptions): Promise<string[]> {
   const sql = postgres(adminUrl, { max: 1, onnotice: () => {}, connect_timeout: 10 });
   const db = drizzle(sql);
   try {
@@ -44,6 +46,7 @@ export async function migrate({ adminUrl, appUser, before }: MigrateOptions): Pr
     await sql`grant usage on schema drizzle to ${sql(APPLICATION_ROLE)}`;
     await sql`grant select on drizzle.__drizzle_migrations to ${sql(APPLICATION_ROLE)}`;
     await sql`call keep_audit_partitions()`;
+    if (since) await sql`call create_audit_partitions(${since.toISOString()}::date, current_date)`;
     return migrationNames().slice(earlier.length);
   } finally {
     await sql.end({ timeout: 5 });

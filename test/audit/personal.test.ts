@@ -2,8 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { assert, asyncProperty, dictionary, string, tuple } from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { commitmentsOf, openVault, type PersonalValues, subjectOfEmail } from '../../src/audit/personal.ts';
-import type { Database } from '../../src/platform/db.ts';
+import {
+  commitmentsOf,
+  openVault,
+  type PersonalValues,
+  type PersonalVault,
+  subjectOfEmail,
+} from '../../src/audit/personal.ts';
+import type { Database, Tx } from '../../src/platform/db.ts';
 import { expectProven, rowOf } from '../world/auditRecord.ts';
 import { freshDatabase } from '../world/database.ts';
 import { openDoor } from '../world/door.ts';
@@ -26,7 +32,7 @@ test('what is sealed for several people is opened with their keys, merged', asyn
           [BOB, { changes, resourceName: name }],
           [ANN, { actor: { email: name, name }, details: { name } }],
         ]);
-        const pii = await db.withTx('PLATFORM', (tx) => vault.seal(tx, TENANT, values, NOW));
+        const pii = await db.withTx('PLATFORM', (tx) => sealIn(vault, tx, TENANT, values));
         const record = { tenantId: TENANT, pii };
         const keys = await db.withReadTx('PLATFORM', (tx) => vault.keys(tx, [record]));
         expect(vault.open(record, keys)).toEqual({
@@ -49,7 +55,7 @@ test('a key opens nothing of another tenant, another person or another master ke
   const sealed = async (tenantId: string) => ({
     tenantId,
     pii: await db.withTx('PLATFORM', (tx) =>
-      vault.seal(tx, tenantId, new Map([[ANN, { resourceName: 'Ann' }]]), NOW),
+      sealIn(vault, tx, tenantId, new Map([[ANN, { resourceName: 'Ann' }]])),
     ),
   });
   const [here, there] = [await sealed(TENANT), await sealed(OTHER)];
@@ -67,7 +73,7 @@ test('the same values are sealed, and committed to, differently each time: a com
   const { db } = await open();
   const vault = openVault(randomBytes(32));
   const seal = () =>
-    db.withTx('PLATFORM', (tx) => vault.seal(tx, TENANT, new Map([[ANN, { resourceName: 'Ann' }]]), NOW));
+    db.withTx('PLATFORM', (tx) => sealIn(vault, tx, TENANT, new Map([[ANN, { resourceName: 'Ann' }]])));
   const [first, second] = [await seal(), await seal()];
   expect(first).not.toEqual(second);
   expect(commitmentsOf(first)).not.toEqual(commitmentsOf(second));
@@ -78,15 +84,15 @@ test('a key that was made in a transaction that failed is not used again', async
   const vault = openVault(randomBytes(32));
   const values = new Map([[ANN, { resourceName: 'Ann' }]]);
   const undone = db.withTx('PLATFORM', async (tx) => {
-    await vault.seal(tx, TENANT, values, NOW);
-    await vault.seal(tx, TENANT, values, NOW);
+    await sealIn(vault, tx, TENANT, values);
+    await sealIn(vault, tx, TENANT, values);
     throw new Error('undone');
   });
   await expect(undone).rejects.toThrow('undone');
 
   const record = {
     tenantId: TENANT,
-    pii: await db.withTx('PLATFORM', (tx) => vault.seal(tx, TENANT, values, NOW)),
+    pii: await db.withTx('PLATFORM', (tx) => sealIn(vault, tx, TENANT, values)),
   };
   const keys = await db.withReadTx('PLATFORM', (tx) => vault.keys(tx, [record]));
   expect(vault.open(record, keys).resourceName).toBe('Ann');
@@ -100,7 +106,7 @@ test('two that seal for a new person at once use one key, and neither fails', as
     [one!, two!, one!, two!].map((vault) =>
       db.withTx('PLATFORM', async (tx) => ({
         tenantId: TENANT,
-        pii: await vault.seal(tx, TENANT, values, NOW),
+        pii: await sealIn(vault, tx, TENANT, values),
       })),
     ),
   );
@@ -180,4 +186,14 @@ async function shownOf(here: World, userId: string): Promise<Shown[]> {
 async function open(): Promise<{ db: Database }> {
   const { adminUrl } = await freshDatabase();
   return { db: openDoor({ url: adminUrl }) };
+}
+
+async function sealIn(
+  vault: PersonalVault,
+  tx: Tx,
+  tenantId: string,
+  values: ReadonlyMap<string, PersonalValues>,
+): Promise<Buffer | null> {
+  const [sealed = null] = await vault.seal(tx, [{ tenantId, createdAt: NOW, values }]);
+  return sealed;
 }
