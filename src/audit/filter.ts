@@ -21,6 +21,7 @@ export type Condition =
   | { readonly all: readonly Condition[] }
   | { readonly any: readonly Condition[] }
   | { readonly not: Condition }
+  | { readonly changed: true }
   | { readonly column: Column; readonly in: readonly Value[] }
   | { readonly column: Column; readonly from: Value }
   | { readonly column: Column; readonly below: Value };
@@ -82,6 +83,12 @@ export function given<Given>(
 /** Every record. */
 export const ANY: Condition = { all: [] };
 
+/** No record. */
+export const NONE: Condition = { any: [] };
+
+/** Records that tell of changed fields. Those of calls that failed do not, unless what they changed was committed all the same. */
+export const CHANGED: Condition = { changed: true };
+
 function createdBelow(moment: string): Condition {
   return { column: 'id', below: idFloor(microsFrom(moment)) };
 }
@@ -140,6 +147,8 @@ export function inSql(condition: Condition): SQL {
   if ('any' in condition) return or(...condition.any.map(inSql)) ?? sql`false`;
   // "not" alone would lose the rows whose value is absent.
   if ('not' in condition) return sql`(${inSql(condition.not)}) is not true`;
+  // Not leakproof, so no index serves it: it only drops rows that another condition has found.
+  if ('changed' in condition) return sql`${auditLogs.changes} <> '[]'`;
   const column: AnyColumn = auditLogs[condition.column];
   if ('from' in condition) return gte(column, condition.from);
   if ('below' in condition) return lt(column, condition.below);
@@ -153,6 +162,7 @@ export function fulfils(row: AuditLogRow, condition: Condition): boolean {
   if ('all' in condition) return condition.all.every((each) => fulfils(row, each));
   if ('any' in condition) return condition.any.some((each) => fulfils(row, each));
   if ('not' in condition) return !fulfils(row, condition.not);
+  if ('changed' in condition) return row.changes.length > 0;
   const value = row[condition.column];
   if (value === null || value === undefined) return false;
   if ('from' in condition) return value >= condition.from;

@@ -5,6 +5,7 @@ const DETAILS_BYTES_MAX = 16 * 1024;
 const CHANGES_BYTES_MAX = 16 * 1024;
 const STRING_CHARS_MAX = 2048;
 const DEPTH_MAX = 16;
+const CUT = '… (cut)';
 
 /**
  * A value as the log can hold it: what Postgres and canonical JSON both keep unchanged. NUL becomes U+2400, a lone
@@ -44,8 +45,13 @@ export function boundedChanges(changes: readonly Change[]): Change[] {
   const whole = changes.map((change) => recordable(change) as Change);
   if (bytesOf(whole) <= CHANGES_BYTES_MAX) return whole;
   return whole.map(({ path, sensitivity }) =>
-    sensitivity ? { path, sensitivity } : { path, before: '… (cut)', after: '… (cut)' },
+    sensitivity ? { path, sensitivity } : { path, before: CUT, after: CUT },
   );
+}
+
+/** Whether of a change only its path was kept. The two values of a change differ, so two that say "cut" are nobody's. */
+export function isCut({ before, after }: Change): boolean {
+  return before === CUT && after === CUT;
 }
 
 function wellFormed(text: string): string {

@@ -11,6 +11,7 @@ import * as activity from '../security/activity.ts';
 import * as auditLogs from '../security/auditLogs.ts';
 import * as catalogue from '../security/catalogue.ts';
 import * as events from '../security/events.ts';
+import * as history from '../security/history.ts';
 import * as ledger from '../security/ledger.ts';
 import * as statistics from '../security/statistics.ts';
 import * as tenants from '../tenants/resolvers.ts';
@@ -27,6 +28,7 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...tenants.queries,
   ...users.queries,
   ...auditLogs.queries,
+  ...history.queries,
   ...ledger.queries,
   ...catalogue.queries,
   ...activity.queries,

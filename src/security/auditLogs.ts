@@ -1,7 +1,10 @@
 import { confinedTo, type Context, type Fields } from '../audit/act.ts';
+import type { Change } from '../audit/entity.ts';
 import { conditionOf, havingId } from '../audit/filter.ts';
 import { after, knowPersonal, personalIn, positionIn } from '../audit/known.ts';
+import type { PersonalValues } from '../audit/personal.ts';
 import { type LogPage, pageOfLog } from '../audit/query.ts';
+import { isCut } from '../audit/recordable.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
 import { feedPage } from '../feed/page.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
@@ -14,6 +17,7 @@ import type {
   AuditStatus,
   FieldChange,
   QueryResolvers,
+  Redaction,
 } from '../generated/types.ts';
 import { connection, sizeOf } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
@@ -62,6 +66,19 @@ export function actionOf({ action }: Pick<AuditLogRow, 'action'>): AuditAction {
   return ACTION_OF_KEY.get(action)!;
 }
 
+type ShownChange = Required<Omit<FieldChange, '__typename'>>;
+
+/** A change of a record, as far as its values are there to be shown: the personal ones of the record are given. */
+export function shown(change: Change, { changes = {} }: PersonalValues): ShownChange {
+  const { path, sensitivity, before = null, after = null } = change;
+  const without = (redaction: Redaction) => ({ path, before: null, after: null, redaction });
+  if (sensitivity === 'SECRET') return without('SECRET');
+  if (isCut(change)) return without('CUT');
+  if (sensitivity !== 'PII') return { path, before, after, redaction: null };
+  const values = changes[path];
+  return values ? { path, before: values[0], after: values[1], redaction: null } : without('ERASED');
+}
+
 export const types = {
   AuditLog: {
     position: (row, _args, context) => positionIn(context, row),
@@ -104,17 +121,7 @@ export const types = {
         return { ...row.details, ...details, ...(Object.keys(input).length > 0 ? { input } : {}) };
       }),
     changes: (row, _args, context) =>
-      after(personalIn(context, row), ({ changes = {} }) =>
-        row.changes.map((change): FieldChange => {
-          const { path, sensitivity, before = null, after = null } = change;
-          if (sensitivity === 'SECRET') return { path, before: null, after: null, redaction: 'SECRET' };
-          if (sensitivity !== 'PII') return { path, before, after, redaction: null };
-          const values = changes[path];
-          return values
-            ? { path, before: values[0], after: values[1], redaction: null }
-            : { path, before: null, after: null, redaction: 'ERASED' };
-        }),
-      ),
+      after(personalIn(context, row), (personal) => row.changes.map((change) => shown(change, personal))),
     context: ({ context: { transport, operationName, fieldPath, documentHash, forwardedFor } }) => ({
       transport,
       operationName: operationName ?? null,

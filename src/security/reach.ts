@@ -1,7 +1,7 @@
 import { and, eq, inArray } from 'drizzle-orm';
 
 import { type Batch, confinedTo, type Context, type UserActor } from '../audit/act.ts';
-import { ANY, type Condition, having } from '../audit/filter.ts';
+import { ANY, type Condition, having, NONE } from '../audit/filter.ts';
 import { asUuid } from '../platform/ids.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenants, userBranchAccess } from '../tenants/tables.ts';
@@ -15,8 +15,23 @@ export async function within(context: Context, condition: Condition = ANY): Prom
   const { actor } = context;
   const own = confinedTo(actor);
   if (own === undefined) return condition;
-  const reach = managesBranches(actor) ? await context.load(branchReach, actor) : ANY;
+  const reach = managesBranches(actor) ? concerning(await context.load(reachOf, actor)) : ANY;
   return { all: [having('tenantId', own), reach, condition] };
+}
+
+/**
+ * The condition where the caller may see all that its tenancy has about the object, and otherwise none: a branch manager sees
+ * what its people did to other objects, too, and would take that for all.
+ */
+export async function withinAllAbout(
+  context: Context,
+  resourceId: string,
+  condition: Condition,
+): Promise<Condition> {
+  const { actor } = context;
+  const isHidden =
+    managesBranches(actor) && !(await context.load(reachOf, actor)).resourceIds.includes(resourceId);
+  return isHidden ? NONE : within(context, condition);
 }
 
 /** Whether an actor sees the log of its branches only. */
@@ -24,9 +39,23 @@ export function managesBranches(actor: Context['actor']): actor is UserActor {
   return actor.type === 'USER' && actor.role === 'BRANCH_MANAGER';
 }
 
-const branchReach: Batch<UserActor, Condition> = async ({ tx }, actors) =>
+interface Reach {
+  readonly resourceIds: readonly string[];
+  readonly userIds: readonly string[];
+}
+
+function concerning({ resourceIds, userIds }: Reach): Condition {
+  return {
+    any: [
+      { column: 'resourceId', in: resourceIds },
+      { column: 'userId', in: userIds },
+    ],
+  };
+}
+
+const reachOf: Batch<UserActor, Reach> = async ({ tx }, actors) =>
   await Promise.all(
-    actors.map(async ({ tenantId, id }): Promise<Condition> => {
+    actors.map(async ({ tenantId, id }): Promise<Reach> => {
       const branches = tx
         .select({ id: userBranchAccess.branchId })
         .from(userBranchAccess)
@@ -37,12 +66,7 @@ const branchReach: Batch<UserActor, Condition> = async ({ tx }, actors) =>
         .where(and(eq(userBranchAccess.tenantId, tenantId), inArray(userBranchAccess.branchId, branches)));
       const branchIds = [...new Set(access.map(({ branchId }) => branchId))].sort();
       const userIds = [...new Set([id, ...access.map(({ userId }) => userId)])].sort();
-      return {
-        any: [
-          { column: 'resourceId', in: [...branchIds, ...userIds] },
-          { column: 'userId', in: userIds },
-        ],
-      };
+      return { resourceIds: [...branchIds, ...userIds], userIds };
     }),
   );
 

@@ -3,6 +3,7 @@ import type { GraphQLObjectType } from 'graphql';
 import { expect, test } from 'vitest';
 
 import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
+import type { AuditResource } from '../../src/generated/types.ts';
 import { madeUp, type Target, twoTenants } from '../world/canaries.ts';
 import { livePeople } from '../world/live.ts';
 import { introspected, selectionOf, selectionsOf } from '../world/selection.ts';
@@ -36,6 +37,9 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
     `(filter: { tenantId: "${tenantId}" })`,
     `(filter: { or: [{ userId: "${userId}" }, {}] })`,
   ],
+  resourceHistory: ({ userId }) => [`(resource: USER, id: "${userId}", first: 5)`],
+  resourceAt: (target) => objectsOf(target).map((object) => `(${object}, at: "2100-01-01T00:00:00Z")`),
+  resourceDiff: ({ userId }) => [`(resource: USER, id: "${userId}", from: "2000-01-01T00:00:00Z")`],
   auditCheckpoint: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`, '(size: 1)'],
   auditConsistencyProof: ({ tenantId }) => ['(from: 0, to: 1)', `(tenantId: "${tenantId}", from: 0, to: 1)`],
   verifyAuditLog: ({ tenantId }) => ['(to: 1)', `(tenantId: "${tenantId}", to: 1)`],
@@ -51,6 +55,19 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
     `(first: 5, filter: { userId: "${userId}" })`,
   ],
 };
+
+/** One object of each kind that there is. */
+function objectsOf({ userId, tenantId, branchId, sessionId, eventId }: Target): string[] {
+  const objects: Readonly<Record<AuditResource, string>> = {
+    USER: userId,
+    TENANT: tenantId,
+    SETTINGS: tenantId,
+    BRANCH: branchId,
+    SESSION: sessionId,
+    SECURITY_EVENT: eventId,
+  };
+  return Object.entries(objects).map(([resource, id]) => `resource: ${resource}, id: "${id}"`);
+}
 
 const SUBSCRIPTIONS: Record<string, (target: Target) => readonly string[]> = {
   loginFailed: ({ tenantId, email }) => [
@@ -149,7 +166,7 @@ test('no query, whoever of a tenant asks and for what, shows anything of the oth
 });
 
 test('a cursor of the other tenant is a bad cursor, in every list', async () => {
-  const { schema, insiders, foreign } = await twoTenants();
+  const { schema, insiders, foreign, target } = await twoTenants();
   const lists = Object.values(schema.getQueryType()!.getFields()).filter(({ args }) =>
     args.some(({ name }) => name === 'after'),
   );
@@ -158,9 +175,12 @@ test('a cursor of the other tenant is a bad cursor, in every list', async () => 
   for (const list of shared) {
     const [cursor, field] =
       list === 'auditFeed' ? ['nextCursor', 'hasMore'] : ['pageInfo { endCursor }', 'totalCount'];
-    const { data } = await foreign.ask(`{ ${list} { ${cursor} } }`);
+    const given = list === 'resourceHistory' ? `resource: USER, id: "${target.userId}", ` : '';
+    const { data } = await foreign.ask(`{ ${list}(${given}first: 5) { ${cursor} } }`);
     const after = (data[list].nextCursor ?? data[list].pageInfo.endCursor) as string;
-    const { data: own, errors } = await insiders[0]!.ask(`{ ${list}(after: "${after}") { ${field} } }`);
+    const { data: own, errors } = await insiders[0]!.ask(
+      `{ ${list}(${given}after: "${after}") { ${field} } }`,
+    );
     expect([list, own, errors[0]?.extensions['code']]).toEqual([list, null, 'BAD_CURSOR']);
   }
 });

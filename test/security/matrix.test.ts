@@ -221,7 +221,7 @@ async function lookAt(stage: Stage, { say }: Speech, field: string, look: Look, 
   }
   const replies = await inTurns(2, things, async (thing) => ({ thing, reply: await ask(args(thing.id)) }));
   const missing = await ask(args(randomUUID()));
-  const isSeen = ({ reply }: { reply: Reply }) => reply.errors.length === 0 && reply.data.answer !== null;
+  const isSeen = ({ reply }: { reply: Reply }) => reply.errors.length === 0 && !isNothing(reply.data.answer);
   const hidden = replies.filter((each) => !isSeen(each));
   const reasons = new Set(hidden.map(({ reply }) => reasonOf(reply)));
   return {
@@ -231,6 +231,12 @@ async function lookAt(stage: Stage, { say }: Speech, field: string, look: Look, 
       .filter(({ reply }) => toldBy(reply) !== toldBy(missing))
       .map(({ thing }) => `${thing.label} is told from what is missing: ${toldBy(reply(hidden, thing))}`),
   };
+}
+
+/** Null, or an empty list or page. */
+function isNothing(answer: { readonly nodes?: readonly unknown[] } | readonly unknown[] | null): boolean {
+  const listed = Array.isArray(answer) ? answer : (answer as { nodes?: readonly unknown[] } | null)?.nodes;
+  return answer === null || listed?.length === 0;
 }
 
 function reply(replies: readonly { thing: Thing; reply: Reply }[], wanted: Thing): Reply {

@@ -4,7 +4,7 @@
  * A all tenants, T its own, B the branches it has access to (and who has access to them), S itself, P whoever asks,
  * . answered and shown nothing, ? told that there is no such thing, - refused.
  */
-import type { ErrorReason } from '../../src/generated/types.ts';
+import type { AuditResource, ErrorReason } from '../../src/generated/types.ts';
 import { sessionOf } from '../world/auditRecord.ts';
 import { type Kind, type makersOn, type Principal } from '../world/matrixStage.ts';
 import { PASSWORD } from '../world/server.ts';
@@ -37,6 +37,9 @@ export interface Aim {
 }
 
 const one = (argument: string) => (id: string) => `(${argument}: "${id}")`;
+const of = (resource: AuditResource) => (id: string) => `(resource: ${resource}, id: "${id}")`;
+const since = (resource: AuditResource) => (id: string) =>
+  `(resource: ${resource}, id: "${id}", from: "2000-01-01T00:00:00Z")`;
 
 //                                  SA TA BM AU ME AN
 export const QUERIES: Record<string, readonly Look[]> = {
@@ -105,6 +108,21 @@ export const QUERIES: Record<string, readonly Look[]> = {
   ],
   auditStatistics: [
     { cells: 'A T T T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' },
+  ],
+  resourceHistory: [
+    { cells: 'A T B T - -', kind: 'users', args: of('USER'), selection: '{ nodes { id } }' },
+    { cells: 'A T B T - -', kind: 'branches', args: of('BRANCH'), selection: '{ nodes { id } }' },
+    { cells: 'A T . T - -', kind: 'tenants', args: of('TENANT'), selection: '{ nodes { id } }' },
+  ],
+  resourceAt: [
+    { cells: 'A T B T - -', kind: 'users', args: of('USER'), selection: '{ id }' },
+    { cells: 'A T B T - -', kind: 'branches', args: of('BRANCH'), selection: '{ id }' },
+    { cells: 'A T . T - -', kind: 'tenants', args: of('TENANT'), selection: '{ id }' },
+  ],
+  resourceDiff: [
+    { cells: 'A T B T - -', kind: 'users', args: since('USER'), selection: '{ path }' },
+    { cells: 'A T B T - -', kind: 'branches', args: since('BRANCH'), selection: '{ path }' },
+    { cells: 'A T . T - -', kind: 'tenants', args: since('TENANT'), selection: '{ path }' },
   ],
   auditCheckpoint: [
     { cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' },
