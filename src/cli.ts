@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers';
 import { Command as Program, CommanderError, InvalidArgumentError } from 'commander';
 import { pino } from 'pino';
 
-import { type Command, createAdmin, migrate, seed, seedRecords } from './commands.ts';
+import { type Command, createAdmin, migrate, seed, seedLog } from './commands.ts';
 import { EXIT_MISCONFIGURED, exitFor } from './exit.ts';
 import { microsFrom } from './platform/ids.ts';
 import { openLog } from './platform/log.ts';
@@ -84,7 +84,7 @@ program
         return;
       }
       const begin = performance.now();
-      const made = await seedRecords(command, { records, days, until }, ({ written, sealed }) => {
+      const made = await seedLog(command, { records, days, until }, ({ written, sealed }) => {
         const rate = Math.round(written / ((performance.now() - begin) / 1000));
         process.stderr.write(
           `\r${written} of ${records} records written, ${sealed} sealed, ${rate} a second `,

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 
 import { PLATFORM_TENANT } from './audit/tables.ts';
 import { type DemoCredentials, seedDemo } from './demo.ts';
-import { type LogOptions, type LogProgress, type SeededLog, seedLog } from './demoLog.ts';
+import { type LogOptions, type LogProgress, type SeededLog, makeLog } from './demoLog.ts';
 import { openFeed } from './feed/follow.ts';
 import { newPassword, oneAtATime } from './firstStart.ts';
 import {
@@ -83,7 +83,7 @@ export async function seed(command: Command, onProgress?: (done: number) => void
 export type LogSize = Pick<LogOptions, 'records' | 'days' | 'until'>;
 
 /** Makes tenants with a log of that many records, sealed and signed. Refused where there is a tenant, as is `seed`. */
-export async function seedRecords(
+export async function seedLog(
   command: Command,
   size: LogSize,
   onProgress?: (progress: LogProgress) => void,
@@ -92,7 +92,7 @@ export async function seedRecords(
   const since = new Date(Number(size.until / 1_000n) - size.days * DAY_MS);
   return await withFoundation({ ...command, since }, async ({ db, services }) => {
     await assertEmpty(db);
-    return await seedLog({ ...size, db, services, password: newPassword(), signal, onProgress });
+    return await makeLog({ ...size, db, services, password: newPassword(), signal, onProgress });
   });
 }
 

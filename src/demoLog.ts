@@ -11,6 +11,7 @@ import { auditSealer } from './audit/tables.ts';
 import { type Event, openTraffic, type Traffic } from './demoTraffic.ts';
 import type { Database, ReadTx, Tx } from './platform/db.ts';
 import { insertAll } from './platform/insertAll.ts';
+import { passOver } from './security/detector.ts';
 import { branches, tenants } from './tenants/tables.ts';
 import { users } from './users/tables.ts';
 
@@ -52,7 +53,7 @@ export interface SeededLog {
 }
 
 /** Makes the tenants and their log. Called off or failed, it leaves a part of them, which is of no use. */
-export async function seedLog(options: LogOptions): Promise<SeededLog> {
+export async function makeLog(options: LogOptions): Promise<SeededLog> {
   const { db, services, records, days, until, password, signal, onProgress } = options;
   const { clock, log, signer } = services;
   const traffic = openTraffic({
@@ -91,6 +92,7 @@ export async function seedLog(options: LogOptions): Promise<SeededLog> {
     await Promise.all(writers);
     await writeNext(1, (tx) => furnish(tx, traffic));
     while ((await sealedIn(db)) - before < records) await look();
+    await passOver(db);
     const checkpoints = openCheckpoints({ db, clock, log, signer, sealer });
     try {
       while (!(await db.withReadTx('PLATFORM', isSigned))) await look();

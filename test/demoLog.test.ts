@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 
-import { type Command, seedRecords } from '../src/commands.ts';
+import { type Command, seedLog } from '../src/commands.ts';
 import { microsFrom } from '../src/platform/ids.ts';
 import { openLog } from '../src/platform/log.ts';
 import { readSettings } from '../src/platform/settings.ts';
@@ -18,15 +18,21 @@ test('a log of any length is what it would be had it happened: in its place, cou
   const { command, admin } = await open();
   const seen: number[] = [];
 
-  const made = await seedRecords(command, SIZE, ({ written }) => seen.push(written));
+  const made = await seedLog(command, SIZE, ({ written }) => seen.push(written));
 
-  const [{ records, sealed, unplaced, first, last } = {} as never] = await admin`
+  const [{ records, sealed, judged, unplaced, first, last } = {} as never] = await admin`
     select count(*)::int as records, (select pos from audit_sealer)::int as sealed,
+      (select min(pos)::int from security_detectors) as judged,
       (select count(*)::int from audit_trees tree where size <> (
         select count(*) from audit_logs where audit_logs.tenant_id = tree.tenant_id)) as unplaced,
       min(created_at) as first, max(created_at) as last
     from audit_logs`;
-  expect({ records, sealed, unplaced }).toEqual({ records: 5_000, sealed: 5_000, unplaced: 0 });
+  expect({ records, sealed, judged, unplaced }).toEqual({
+    records: 5_000,
+    sealed: 5_000,
+    judged: 5_000,
+    unplaced: 0,
+  });
   expect(first as Date).toEqual(new Date('2025-12-31T00:00:00.001Z'));
   expect((last as Date) < new Date('2026-03-01')).toBe(true);
   expect(made).toMatchObject({ tenants: 3, records: 5_000 });
@@ -46,12 +52,12 @@ test('a log of any length is what it would be had it happened: in its place, cou
   );
   expect(said.at(-1)).toMatch(/^ok .* 5000 records/);
 
-  await expect(seedRecords(command, SIZE)).rejects.toThrow('the database is not empty, it holds 3 tenants');
+  await expect(seedLog(command, SIZE)).rejects.toThrow('the database is not empty, it holds 3 tenants');
 });
 
 test('its administrators sign in, and read it by name', async () => {
   const { command, admin } = await open();
-  const { emails, password } = await seedRecords(command, SIZE);
+  const { emails, password } = await seedLog(command, SIZE);
   const server = await startServer({ ...command.settings, port: 0 }, command.log);
   onTestFinished(() => server.stop());
   const login = `mutation { login(input: { email: "${emails[0]}", password: "${password}" }) { accessToken } }`;
@@ -84,8 +90,8 @@ test('its administrators sign in, and read it by name', async () => {
 
 test('the same size makes the same log', async () => {
   const [one, other] = [await open(), await open()];
-  await seedRecords(one.command, SIZE);
-  await seedRecords(other.command, SIZE);
+  await seedLog(one.command, SIZE);
+  await seedLog(other.command, SIZE);
   const clear = ({ admin }: FreshDatabase) => admin`
     select md5(string_agg(concat_ws(' ', tenant_id, id, created_at, operation_id, user_id, actor, action, resource_id, status,
       failure, host(ip_address), request_id, details, changes), '' order by id)) as all from audit_logs`;
@@ -95,11 +101,11 @@ test('the same size makes the same log', async () => {
 test('one that was called off says so, and nothing is made beside what it left', async () => {
   const { command } = await open();
   const called = new AbortController();
-  const making = seedRecords({ ...command, signal: called.signal }, SIZE, ({ written }) => {
+  const making = seedLog({ ...command, signal: called.signal }, SIZE, ({ written }) => {
     if (written > 0) called.abort(new Error('called off'));
   });
   await expect(making).rejects.toThrow('called off');
-  await expect(seedRecords(command, SIZE)).rejects.toThrow('a part of a log whose making was called off');
+  await expect(seedLog(command, SIZE)).rejects.toThrow('a part of a log whose making was called off');
 });
 
 async function open(): Promise<FreshDatabase & { readonly command: Command }> {

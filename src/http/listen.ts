@@ -1,10 +1,13 @@
 /** The server's edge: /graphql over HTTP and WebSocket, the explorer, the keys access tokens are checked with. */
+import { constants } from 'node:zlib';
+
 import { ApolloServer, type ApolloServerPlugin } from '@apollo/server';
 import {
   ApolloServerPluginCacheControlDisabled,
   ApolloServerPluginLandingPageDisabled,
 } from '@apollo/server/plugin/disabled';
 import { fastifyApolloDrainPlugin, fastifyApolloHandler } from '@as-integrations/fastify';
+import compress, { type FastifyCompressOptions } from '@fastify/compress';
 import Fastify, { type FastifyInstance, LogController } from 'fastify';
 import type { GraphQLSchema } from 'graphql';
 
@@ -41,6 +44,15 @@ const HEADERS_MS_MAX = 10_000;
 const IDLE_MS_MAX = 72_000;
 /** For a request to be answered: several transactions of five seconds at most. */
 const ANSWER_MS_MAX = 30_000;
+
+/** Answers of this API hold no cookie's secret beside what a page of another site could put in (BREACH): tokens are not sent by themselves. */
+const COMPRESSION: FastifyCompressOptions = {
+  global: false,
+  threshold: 2_048,
+  encodings: ['br', 'gzip'],
+  // The usual quality, 11, is for files that are compressed once.
+  brotliOptions: { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } },
+};
 
 export interface ListenOptions {
   readonly house: House;
@@ -154,9 +166,11 @@ export async function listen({
         authenticate: () => actorOf(house.db, house.services, bearerToken(request.headers.authorization)),
       }),
   });
+  await app.register(compress, COMPRESSION);
   app.route({
     method: ['GET', 'POST', 'OPTIONS'],
     url: '/graphql',
+    compress: {},
     preHandler: async (request, reply) => {
       const fault = crossSiteFault(request, origins);
       if (fault)
