@@ -12,6 +12,7 @@ import { type FirstStart, firstStart } from './firstStart.ts';
 import { openFoundation, openParts, type ThrottleSizes } from './foundation.ts';
 import type { House } from './graphql/context.ts';
 import { openSchema } from './graphql/schema.ts';
+import { readTrustedDocuments } from './graphql/trustedDocuments.ts';
 import { openHealth } from './http/health.ts';
 import { listen } from './http/listen.ts';
 import { openMetrics } from './http/metrics.ts';
@@ -88,6 +89,8 @@ export async function startServer(
     opened(openVerifier(house));
 
     const schema = openSchema();
+    const { trustedDocuments } = settings;
+    const documents = trustedDocuments ? await readTrustedDocuments(trustedDocuments) : undefined;
     // Before the first start makes anything: where it cannot listen, it has nothing to tell and nobody to tell it to.
     const listening = opened(
       await listen({
@@ -99,6 +102,7 @@ export async function startServer(
         publicUrl: settings.publicUrl,
         corsOrigins: settings.corsOrigins,
         introspection: settings.introspection,
+        documents,
         alsoServe: [metrics, health],
       }),
     );

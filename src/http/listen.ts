@@ -9,7 +9,7 @@ import {
 import { fastifyApolloDrainPlugin, fastifyApolloHandler } from '@as-integrations/fastify';
 import compress, { type FastifyCompressOptions } from '@fastify/compress';
 import Fastify, { type FastifyInstance, LogController } from 'fastify';
-import type { GraphQLSchema } from 'graphql';
+import type { GraphQLError, GraphQLSchema } from 'graphql';
 
 import { actorOf } from '../auth/principal.ts';
 import { type House, openContext, type OperationContext } from '../graphql/context.ts';
@@ -23,6 +23,7 @@ import {
   PARSE_OPTIONS,
   withoutSuggestions,
 } from '../graphql/limits.ts';
+import type { TrustedDocuments } from '../graphql/trustedDocuments.ts';
 import { SettingsError } from '../platform/settings.ts';
 import { systemCode } from '../platform/systemError.ts';
 import { spannedFrom } from '../platform/tracing.ts';
@@ -36,6 +37,7 @@ import { crossSiteFault, openOrigins } from './origin.ts';
 import { bearerToken, requestFacts, requestIdOf } from './request.ts';
 import { serveSchemaFile } from './schemaFile.ts';
 import { openSocket } from './socket.ts';
+import { withTrustedText } from './trusted.ts';
 
 const BODY_BYTES_MAX = 1024 * 1024;
 /** For a whole request to arrive. */
@@ -68,6 +70,8 @@ export interface ListenOptions {
   readonly corsOrigins?: readonly string[];
   /** Default: everybody. */
   readonly introspection?: Introspection;
+  /** Default: any document is carried out. */
+  readonly documents?: TrustedDocuments | undefined;
   /** See SocketOptions. */
   readonly stuckMsMax?: number;
   /** What has routes of its own besides. */
@@ -92,6 +96,7 @@ export async function listen({
   publicUrl,
   corsOrigins = [],
   introspection = 'PUBLIC',
+  documents,
   stuckMsMax,
   alsoServe = [],
 }: ListenOptions): Promise<Listening> {
@@ -132,6 +137,7 @@ export async function listen({
     trusted,
     origins,
     introspection,
+    documents,
     server: app.server,
     limit,
     stuckMsMax,
@@ -173,10 +179,16 @@ export async function listen({
     compress: {},
     preHandler: async (request, reply) => {
       const fault = crossSiteFault(request, origins);
-      if (fault)
-        await reply
-          .code(fault.status)
-          .send(faultBody(request, fault.message, fault.status === 403 ? 'FORBIDDEN' : 'BAD_USER_INPUT'));
+      if (fault) {
+        const code = fault.status === 403 ? 'FORBIDDEN' : 'BAD_USER_INPUT';
+        return await reply.code(fault.status).send(faultBody(request, fault.message, code));
+      }
+      try {
+        if (documents) withTrustedText(request, documents);
+      } catch (cause) {
+        return await reply.code(400).send(faultBody(request, (cause as GraphQLError).message));
+      }
+      return undefined;
     },
     handler: (request, reply) =>
       spannedFrom(request.headers, 'graphql', async () => await answer.call(app, request, reply)),

@@ -27,6 +27,7 @@ import {
   tooComplex,
   withoutSuggestions,
 } from '../graphql/limits.ts';
+import type { TrustedDocuments } from '../graphql/trustedDocuments.ts';
 import type { TrustedProxies } from './address.ts';
 import type { ConnectionLimit } from './connectionLimit.ts';
 import type { Origins } from './origin.ts';
@@ -52,6 +53,7 @@ export interface SocketOptions {
   readonly trusted: TrustedProxies;
   readonly origins: Origins;
   readonly introspection: Introspection;
+  readonly documents: TrustedDocuments | undefined;
   readonly server: Server;
   readonly limit: ConnectionLimit;
   /** See closeWhenStuck. Default 10 s. */
@@ -74,6 +76,7 @@ export function openSocket({
   trusted,
   origins,
   introspection,
+  documents,
   server,
   limit,
   stuckMsMax = STUCK_MS_MAX,
@@ -114,7 +117,7 @@ export function openSocket({
       // Done here because graphql-ws ends the connection, and with it every other operation on it, with 4500 for a document
       // that does not parse and for a caller that cannot be looked up.
       async onSubscribe({ extra, subscriptions }, _id, payload) {
-        const { query, operationName, variables } = payload;
+        const { operationName, variables } = payload;
         const asked = extra.asked!;
         asked.add(payload);
         let isBegun = false;
@@ -123,7 +126,7 @@ export function openSocket({
             throw tooComplex(
               `A connection has at most ${OPERATIONS_MAX} operations at once: end one, or open another.`,
             );
-          const document = parse(query, PARSE_OPTIONS);
+          const document = parse(documents?.textOf(payload) ?? payload.query, PARSE_OPTIONS);
           const faults = validate(schema, document, RULES);
           if (faults.length > 0) return await explained(faults, extra.token);
           const contextValue = await openContext(house, {

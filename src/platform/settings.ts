@@ -285,6 +285,15 @@ const TABLE = {
       .transform((value) => ({ public: 'PUBLIC', 'signed-in': 'SIGNED_IN', off: 'OFF' } as const)[value]),
     fallback: undefined,
   }),
+  trustedDocuments: row({
+    variable: 'TRUSTED_DOCUMENTS',
+    default: 'any document',
+    meaning:
+      'the file of the operations that are carried out, by id, and no others (the explorer’s neither): as written by codegen’s client preset or Apollo’s manifest generator',
+    must: 'the path of a manifest of documents by id, as JSON',
+    schema: text,
+    fallback: undefined,
+  }),
   metricsToken: row({
     variable: 'METRICS_TOKEN',
     default: 'none: this machine only',
