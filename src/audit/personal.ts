@@ -156,8 +156,10 @@ export function openVault(master: Buffer): PersonalVault {
     keys(tx, records) {
       const refs = new Map<string, SubjectRef>();
       for (const { tenantId, pii } of records) {
-        for (const { subjectId } of partsOf(pii))
-          refs.set(keyName({ tenantId, subjectId }), { tenantId, subjectId });
+        for (const { subject } of partsOf(pii)) {
+          const ref = { tenantId, subjectId: uuidOf(subject) };
+          refs.set(keyName(ref), ref);
+        }
       }
       return read(tx, [...refs.values()]);
     },
@@ -166,6 +168,7 @@ export function openVault(master: Buffer): PersonalVault {
       return openedParts(record, keys)
         .map(({ plaintext }) => valuesIn(plaintext))
         .reduce<PersonalValues>(
+          // Not Object.assign: a key may be __proto__.
           (all, values) => ({
             ...all,
             ...values,
@@ -192,7 +195,10 @@ export function openVault(master: Buffer): PersonalVault {
 
 /** What a record commits to of its personal values. */
 export function commitmentsOf(pii: Buffer | null): Commitment[] {
-  return partsOf(pii).map(({ subjectId, commitment }) => ({ subjectId, hash: commitment.toString('hex') }));
+  return partsOf(pii).map(({ subject, commitment }) => ({
+    subjectId: uuidOf(subject),
+    hash: commitment.toString('hex'),
+  }));
 }
 
 /** What a record's leaf is made of: commitments in place of its personal values. */
@@ -221,9 +227,10 @@ function sealPart(key: Buffer, subjectId: string, values: PersonalValues): Buffe
 
 /** The parts of those whose keys are given. */
 function openedParts({ tenantId, pii }: Sealed, keys: SubjectKeys) {
-  return partsOf(pii).flatMap(({ subjectId, commitment, box }) => {
+  return partsOf(pii).flatMap(({ subject, commitment, box }) => {
+    const subjectId = uuidOf(subject);
     const key = keys.get(keyName({ tenantId, subjectId }));
-    return key ? [{ subjectId, commitment, plaintext: openBox(key, box, bytesOf(subjectId)) }] : [];
+    return key ? [{ subjectId, commitment, plaintext: openBox(key, box, subject) }] : [];
   });
 }
 
@@ -231,7 +238,7 @@ function valuesIn(plaintext: Buffer): PersonalValues {
   return JSON.parse(plaintext.subarray(SALT_BYTES).toString()) as PersonalValues;
 }
 
-function partsOf(pii: Buffer | null): { subjectId: string; commitment: Buffer; box: Buffer }[] {
+function partsOf(pii: Buffer | null): { subject: Buffer; commitment: Buffer; box: Buffer }[] {
   const parts = [];
   const bytes = pii ?? Buffer.of();
   let at = 0;
@@ -241,7 +248,7 @@ function partsOf(pii: Buffer | null): { subjectId: string; commitment: Buffer; b
     const boxAt = lengthAt + LENGTH_BYTES;
     const end = boxAt + bytes.readUInt32BE(lengthAt);
     parts.push({
-      subjectId: uuidOf(bytes.subarray(at, commitmentAt)),
+      subject: bytes.subarray(at, commitmentAt),
       commitment: bytes.subarray(commitmentAt, lengthAt),
       box: bytes.subarray(boxAt, end),
     });
