@@ -11,14 +11,16 @@ import type { Actor, FieldFacts, Mutations, RequestFacts, Services, UserActor } 
 import { type Change, changesOf, type Entity } from './entity.ts';
 import { leafRecord, type PersonalValues, subjectOfEmail } from './personal.ts';
 import { boundedChanges, boundedDetails, recordable, recordableText } from './recordable.ts';
-import { auditLogs, type AuditLogRow, PLATFORM_TENANT, SCHEMA_VERSION, SEVERITIES } from './tables.ts';
+import {
+  auditLogs,
+  type AuditLogRow,
+  LEAST_SEVERITY,
+  PLATFORM_TENANT,
+  SCHEMA_VERSION,
+  SEVERITIES,
+} from './tables.ts';
 
 const TEXT_CHARS_MAX = 512;
-const LEAST_SEVERITY = {
-  success: 0,
-  failure: SEVERITIES.indexOf('WARNING'),
-  error: SEVERITIES.indexOf('ERROR'),
-};
 
 /** Where a record comes from. */
 export interface Occasion {

@@ -1,30 +1,45 @@
 /**
  * What a filter means, once: a small tree of comparisons that Postgres evaluates for pages and this process for the live
- * feed. Only operators that row-level security lets an index serve occur (equality, ranges), none like LIKE or containment.
+ * feed. Row-level security lets an index serve only equality and ranges; what is another operator here is asked of records that
+ * were found by something else (audit/ways.ts).
  */
 import { and, type AnyColumn, eq, gte, inArray, lt, or, type SQL, sql } from 'drizzle-orm';
 
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
 import type { AuditAction, AuditLogFilter, AuditStatus, Severity } from '../generated/types.ts';
 import { asUuid, idFloor, microsFrom } from '../platform/ids.ts';
+import { endsOf, isWithin, parseAddress, parseNetwork } from '../platform/network.ts';
 import { Refusal } from '../platform/refusal.ts';
+import { recordableText } from './recordable.ts';
 import { auditLogs, type AuditLogRow, SEVERITIES } from './tables.ts';
+import { containing, contains } from './textSearch.ts';
 
 const DEPTH_MAX = 5;
 const CONDITIONS_MAX = 100;
+const TEXT_CHARS_MAX = 200;
 
-type Value = string | number | boolean | Buffer;
-type Column = keyof AuditLogRow & keyof typeof auditLogs;
+/** What a column is compared with. */
+export type Value = string | number | boolean | Buffer;
+
+/** A column that can be compared. */
+export type Column = keyof AuditLogRow & keyof typeof auditLogs;
 
 /** A condition on a record. A comparison with an absent value is false, and its negation true. */
 export type Condition =
   | { readonly all: readonly Condition[] }
   | { readonly any: readonly Condition[] }
   | { readonly not: Condition }
-  | { readonly changed: true }
+  /** The record changed something. */
+  | { readonly anyChange: true }
   | { readonly column: Column; readonly in: readonly Value[] }
   | { readonly column: Column; readonly from: Value }
-  | { readonly column: Column; readonly below: Value };
+  | { readonly column: Column; readonly below: Value }
+  /** The address lies in this network, such as `10.0.0.0/8`. */
+  | { readonly network: string }
+  /** The record changed the field of this path. */
+  | { readonly changed: string }
+  /** What the record says in clear contains this, in letters of either case. */
+  | { readonly text: string };
 
 /** The condition of a filter as the schema has it. Refuses one nested too deep or too long. */
 export function conditionOf(filter: AuditLogFilter | null | undefined, depth = 1): Condition {
@@ -87,7 +102,7 @@ export const ANY: Condition = { all: [] };
 export const NONE: Condition = { any: [] };
 
 /** Records that tell of changed fields. Those of calls that failed do not, unless what they changed was committed all the same. */
-export const CHANGED: Condition = { changed: true };
+export const CHANGED: Condition = { anyChange: true };
 
 function createdBelow(moment: string): Condition {
   return { column: 'id', below: idFloor(microsFrom(moment)) };
@@ -107,9 +122,25 @@ function plainConditions(filter: Plain): Condition[] {
     statuses: given(filter.statuses, (statuses) => ({ column: 'status', in: statuses.map(storedStatus) })),
     minSeverity: given(filter.minSeverity, atLeast),
     ipAddress: given(filter.ipAddress, (address) => having('ipAddress', address)),
+    ipRange: given(filter.ipRange, withinNetwork),
     requestId: given(filter.requestId, (id) => having('requestId', id)),
+    changedField: given(filter.changedField, (field) => ({ changed: recordableText(field, TEXT_CHARS_MAX) })),
+    text: given(filter.text, ofText),
   };
   return Object.values(conditions).filter((condition) => condition !== undefined);
+}
+
+function withinNetwork(network: string): Condition {
+  if (!parseNetwork(network))
+    throw invalid('ipRange', 'must be a network such as 10.0.0.0/8 or 2001:db8::/32, or one address');
+  return { network };
+}
+
+function ofText(text: string): Condition {
+  if (text === '' || text.length > TEXT_CHARS_MAX)
+    throw invalid('text', `must have from 1 to ${TEXT_CHARS_MAX} characters`);
+  // As the record holds it: without NUL and lone surrogates.
+  return { text: recordableText(text, TEXT_CHARS_MAX) };
 }
 
 function actionsOf(categories: readonly string[]): AuditAction[] {
@@ -148,7 +179,15 @@ export function inSql(condition: Condition): SQL {
   // "not" alone would lose the rows whose value is absent.
   if ('not' in condition) return sql`(${inSql(condition.not)}) is not true`;
   // Not leakproof, so no index serves it: it only drops rows that another condition has found.
-  if ('changed' in condition) return sql`${auditLogs.changes} <> '[]'`;
+  if ('anyChange' in condition) return sql`${auditLogs.changes} <> '[]'`;
+  if ('text' in condition) return containing(condition.text);
+  if ('changed' in condition)
+    return sql`${auditLogs.changes} @> ${JSON.stringify([{ path: condition.changed }])}::jsonb`;
+  if ('network' in condition) {
+    const [first, last] = endsOf(parseNetwork(condition.network)!);
+    // Not <<=: the range is one that row-level security lets an index serve.
+    return sql`${auditLogs.ipAddress} >= ${first}::inet and ${auditLogs.ipAddress} <= ${last}::inet`;
+  }
   const column: AnyColumn = auditLogs[condition.column];
   if ('from' in condition) return gte(column, condition.from);
   if ('below' in condition) return lt(column, condition.below);
@@ -162,7 +201,13 @@ export function fulfils(row: AuditLogRow, condition: Condition): boolean {
   if ('all' in condition) return condition.all.every((each) => fulfils(row, each));
   if ('any' in condition) return condition.any.some((each) => fulfils(row, each));
   if ('not' in condition) return !fulfils(row, condition.not);
-  if ('changed' in condition) return row.changes.length > 0;
+  if ('anyChange' in condition) return row.changes.length > 0;
+  if ('text' in condition) return contains(row, condition.text);
+  if ('changed' in condition) return row.changes.some(({ path }) => path === condition.changed);
+  if ('network' in condition) {
+    const address = row.ipAddress === null ? undefined : parseAddress(row.ipAddress);
+    return address !== undefined && isWithin(address, parseNetwork(condition.network)!);
+  }
   const value = row[condition.column];
   if (value === null || value === undefined) return false;
   if ('from' in condition) return value >= condition.from;

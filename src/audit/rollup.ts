@@ -5,8 +5,11 @@ import { uuidArray } from '../platform/columns.ts';
 import type { Tx } from '../platform/db.ts';
 import type { Found } from './unsealed.ts';
 
+/** A longer name of a field is not kept: no row of an index holds much more, and none of ours comes near it. */
+const FIELD_BYTES_MAX = 512;
+
 /**
- * Adds records to `audit_hours` and `audit_facets`. Belongs in the transaction that seals them: then each is counted once,
+ * Adds records to `audit_hours`, `audit_facets` and `audit_changes`. Belongs in the transaction that seals them: then each is counted once,
  * whoever dies when. One statement for any number of them, its rows written in the order of their keys.
  */
 export async function countSealed(tx: Tx, records: readonly Found[]): Promise<void> {
@@ -16,7 +19,7 @@ export async function countSealed(tx: Tx, records: readonly Found[]): Promise<vo
       from unnest(${uuidArray(records.map((record) => record.tenant_id))}::uuid[],
         ${uuidArray(records.map(({ id }) => id))}::uuid[]) as sealed (tenant_id, id)
       cross join lateral (
-        select tenant_id, created_at, action, status, severity, user_id, ip_address, user_agent from audit_logs
+        select tenant_id, id, created_at, action, status, severity, user_id, ip_address, user_agent, changes from audit_logs
         where audit_logs.tenant_id = sealed.tenant_id and audit_logs.id = sealed.id
         -- One look-up a record: as a plain join the planner might read the whole log for it.
         limit 1) as record
@@ -25,6 +28,11 @@ export async function countSealed(tx: Tx, records: readonly Found[]): Promise<vo
       select tenant_id, date_trunc('hour', created_at, 'UTC'), action, status, severity, count(*)
       from sealed group by 1, 2, 3, 4, 5 order by 1, 2, 3, 4, 5
       on conflict (tenant_id, hour, action, status, severity) do update set count = known.count + excluded.count
+    ), fields as (
+      insert into audit_changes (tenant_id, field, id)
+      select distinct tenant_id, path #>> '{}', id
+      from sealed cross join lateral jsonb_path_query(changes, '$[*].path') as path
+      where octet_length(path #>> '{}') <= ${FIELD_BYTES_MAX} order by 1, 2, 3
     )
     insert into audit_facets as known (tenant_id, day, facet, value, count, failures)
     select tenant_id, date_trunc('day', created_at, 'UTC'), facet, value, count(*),

@@ -46,6 +46,13 @@ export interface RecordedContext {
 /** In rising order: the number is what `audit_logs.severity` holds. */
 export const SEVERITIES = ['INFO', 'NOTICE', 'WARNING', 'ERROR', 'CRITICAL'] as const;
 
+/** What a record's severity is at least, whatever its action's. */
+export const LEAST_SEVERITY = {
+  success: SEVERITIES.indexOf('INFO'),
+  failure: SEVERITIES.indexOf('WARNING'),
+  error: SEVERITIES.indexOf('ERROR'),
+};
+
 /**
  * The log. Partitioned by month on `id` (a UUIDv7, so the id is the time); append-only; without foreign keys, because a
  * record outlives what it tells of. Every index ends in `id`, so that each documented filter is served in order.
@@ -255,6 +262,21 @@ export const auditHours = pgTable(
     primaryKey({ columns: [table.tenantId, table.hour, table.action, table.status, table.severity] }),
     index('audit_hours_hour').on(table.hour),
   ],
+);
+
+/**
+ * Which records changed a field: the way into the log for whoever asks. Partitioned as the log is; append-only; kept by the
+ * sealer, and it follows from the records: what a record changed is what it says itself.
+ */
+export const auditChanges = pgTable(
+  'audit_changes',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    /** The `path` of a change. */
+    field: text('field').notNull(),
+    id: uuid('id').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.field, table.id] })],
 );
 
 /** Who acted, from where and with what, by the day (UTC) of the record's id. Kept by the sealer. */

@@ -1,12 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { isIP } from 'node:net';
-import ipaddr from 'ipaddr.js';
+
+import { type Address, isWithin, type Network, parseAddress, parseNetwork } from '../platform/network.ts';
 
 /** No chain of proxies is this long; what stands further left was written by anyone. */
 const HOPS_MAX = 32;
 const HOP_CHARS_MAX = 64;
-
-type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
 /** The networks whose forwarding headers are believed. */
 export interface TrustedProxies {
@@ -48,11 +46,14 @@ export function clientAddress(request: {
  * as IPv4. Throws a RangeError naming the entry that is neither.
  */
 export function parseTrustedProxies(cidrs: readonly string[]): TrustedProxies {
-  const networks = cidrs.map(parseNetwork);
-  return {
-    has: (address) =>
-      networks.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits)),
-  };
+  const networks = cidrs.map((entry): Network => parseNetwork(entry) ?? refuse(entry));
+  return { has: (address) => networks.some((network) => isWithin(address, network)) };
+}
+
+function refuse(entry: string): never {
+  throw new RangeError(
+    `${JSON.stringify(entry)} is not a network such as 10.0.0.0/8, 2001:db8::/32 or 10.0.0.1.`,
+  );
 }
 
 function clientBehind(
@@ -97,30 +98,6 @@ function parseHop(hop: string): Address | undefined {
 /** The other end of a socket; a link-local one carries its interface, which means nothing elsewhere. */
 function parsePeer(peer: string | undefined): Address | undefined {
   return parseAddress(peer?.replace(/%.*$/, '') ?? '');
-}
-
-/**
- * Node decides what is an address, ipaddr.js what it is: ipaddr.js alone takes `1.2.3`, `01.2.3.4` and `2130706433`,
- * and reads the long obsolete `::1.2.3.4` as IPv4-mapped, which it is not.
- */
-function parseAddress(text: string): Address | undefined {
-  if (isIP(text) === 0 || text.includes('%') || /^::\d+\./.test(text)) return undefined;
-  return ipaddr.process(text);
-}
-
-function parseNetwork(entry: string): [Address, number] {
-  const [text = '', prefix, ...rest] = entry.trim().split('/');
-  const address = parseAddress(text);
-  const written = isIP(text) === 6 ? 128 : 32;
-  const bits = prefix === undefined ? written : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
-  const mapped = address?.kind() === 'ipv4' && written === 128;
-  // ::ffff:0:0/96 is all of IPv4; a shorter prefix would reach beyond it.
-  if (!address || rest.length > 0 || !(bits <= written) || (mapped && bits < 96)) {
-    throw new RangeError(
-      `${JSON.stringify(entry)} is not a network such as 10.0.0.0/8, 2001:db8::/32 or 10.0.0.1.`,
-    );
-  }
-  return [address, mapped ? bits - 96 : bits];
 }
 
 function textOf(address: Address): string {

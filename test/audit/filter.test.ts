@@ -1,8 +1,9 @@
 import { assert, asyncProperty, sample } from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { conditionOf, fulfils, inSql } from '../../src/audit/filter.ts';
+import { conditionOf, fulfils, having, inSql } from '../../src/audit/filter.ts';
 import { auditLogs } from '../../src/audit/tables.ts';
+import { waysOf } from '../../src/audit/ways.ts';
 import type { AuditLogFilter } from '../../src/generated/types.ts';
 import { openClock } from '../../src/platform/ids.ts';
 import { Refusal } from '../../src/platform/refusal.ts';
@@ -20,11 +21,12 @@ test('Postgres and this process give the same answer to every filter for every r
   const stored = await db.withReadTx('PLATFORM', (tx) => tx.select().from(auditLogs));
   expect(stored).toHaveLength(300);
   const moments = rows!.slice(0, 20).map(({ micros }) => micros);
+  const ofTenant = having('tenantId', TENANTS[0]!);
   let selective = 0;
 
   await assert(
     asyncProperty(
-      logFilters(TENANTS, moments).filter((filter) => refusalOf(filter) === undefined),
+      logFilters(TENANTS, moments, { texts: true }).filter((filter) => refusalOf(filter) === undefined),
       async (filter) => {
         const condition = conditionOf(filter);
         const found = await db.withReadTx('PLATFORM', (tx) =>
@@ -35,6 +37,10 @@ test('Postgres and this process give the same answer to every filter for every r
         const meant = rows!.filter((row) => isAskedFor(row, filter)).map(({ id }) => id);
         expect(inDatabase).toEqual(meant.sort());
         expect(inProcess.sort()).toEqual(meant);
+        const ways = { any: waysOf({ all: [ofTenant, condition] }) };
+        const byWays = stored.filter((row) => fulfils(row, ways)).map(({ id }) => id);
+        const own = rows!.filter(({ tenantId, id }) => tenantId === TENANTS[0] && meant.includes(id));
+        expect(byWays.sort()).toEqual(own.map(({ id }) => id).sort());
         if (meant.length > 0 && meant.length < 300) selective++;
       },
     ),
@@ -59,6 +65,27 @@ test.each<[string, (count: number) => AuditLogFilter]>([
 ])('a filter may hold a hundred %s', (_what, filter) => {
   expect(refusalOf(filter(100))).toBeUndefined();
   expect(refusalOf(filter(101))).toEqual({ filter: 'may hold 100 conditions' });
+});
+
+test.each([
+  ['10.0.0.0/33'],
+  ['10.0.0.0/8/8'],
+  ['10.0.0'],
+  ['::/129'],
+  ['::ffff:0:0/8'],
+  ['fe80::1%eth0'],
+  ['10.0.0.0 - 10.0.0.9'],
+  [''],
+])('%s is no network, and who asks for it is told what is one', (ipRange) => {
+  expect(refusalOf({ ipRange })).toEqual({
+    ipRange: 'must be a network such as 10.0.0.0/8 or 2001:db8::/32, or one address',
+  });
+});
+
+test('a text has 1 to 200 characters', () => {
+  for (const text of ['x', 'x'.repeat(200), '\0']) expect(refusalOf({ text })).toBeUndefined();
+  for (const text of ['', 'x'.repeat(201)])
+    expect(refusalOf({ not: { text } })).toEqual({ text: 'must have from 1 to 200 characters' });
 });
 
 test('an empty list or text is a condition that no record fulfils, not an absent one', () => {

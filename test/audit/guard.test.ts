@@ -116,7 +116,13 @@ test('the application can neither change nor remove what is on record, by the ta
   const { database, raw } = await open();
   const rows = await database.admin`select id from audit_logs order by id`;
 
-  for (const table of [...(await partitions(database)), 'audit_logs', 'audit_seals', 'subject_keys']) {
+  for (const table of [
+    ...(await partitions(database)),
+    'audit_logs',
+    'audit_changes',
+    'audit_seals',
+    'subject_keys',
+  ]) {
     for (const statement of forbidden(table)) {
       expect({
         statement,
@@ -136,7 +142,7 @@ test('the application can neither change nor remove what is on record, by the ta
 
 test('nor can the owner: triggers stop it, also on a partition', async () => {
   const { database } = await open();
-  for (const table of [...(await partitions(database)), 'audit_logs', 'audit_seals']) {
+  for (const table of [...(await partitions(database)), 'audit_logs', 'audit_changes', 'audit_seals']) {
     const [{ rows }] =
       (await database.admin`select exists (select from ${database.admin(table)}) as rows`) as [
         { rows: boolean },
@@ -207,8 +213,9 @@ function forbidden(table: string): string[] {
 
 async function partitions({ admin }: FreshDatabase): Promise<string[]> {
   const rows = await admin`
-    select inhrelid::regclass::text as name from pg_inherits where inhparent = 'audit_logs'::regclass order by 1`;
-  expect(rows.length).toBeGreaterThan(4);
+    select inhrelid::regclass::text as name from pg_inherits 
+    where inhparent in ('audit_logs'::regclass, 'audit_changes'::regclass) order by 1`;
+  expect(rows.length).toBeGreaterThan(9);
   return rows.map(({ name }) => name as string);
 }
 

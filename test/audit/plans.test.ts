@@ -25,6 +25,7 @@ import { allSealed } from '../world/seal.ts';
 import { world, type World } from '../world/server.ts';
 
 const RECORDS = 20_011;
+/** Among so few records, and for numbers, the planner is right to sort some. */
 const SORTED_ROWS_MAX = 300;
 const DAYS = 55;
 const TENANTS = 7;
@@ -62,6 +63,9 @@ function filters(now: bigint): {
       [{ ipAddress: '10.0.0.20' }],
       [{ ipAddress: '10.0.0.20', statuses: ['FAILURE'] }, 'audit_logs_failed_ip'],
     ],
+    ipRange: [[{ ipRange: '10.0.0.0/24' }], [{ ipRange: '10.0.0.0/8' }]],
+    changedField: [[{ changedField: 'role' }, 'audit_changes_tenant_id_field_id_pk']],
+    text: [[{ text: 'abc', createdAt: { from: daysAgo(30n) } }]],
     requestId: [[{ requestId: 'request-77' }, 'audit_logs_request']],
     createdAt: [
       [{ createdAt: { from: daysAgo(3n) } }],
@@ -194,13 +198,13 @@ function recordsIn(nodes: readonly PlanNode[], { filled }: PartitionFacts): numb
   return scans.reduce((sum, scan) => sum + scan['Plan Rows'], 0);
 }
 
-/** What a plan does that it must not: read a partition from end to end, or sort more than a few pages. */
-function faultsOf({ nodes }: Plan, { filled }: PartitionFacts): string[] {
+/** What a plan does that it must not: read a partition from end to end, or sort more than it may. */
+function faultsOf({ nodes }: Plan, { filled }: PartitionFacts, sortedMax = SORTED_ROWS_MAX): string[] {
   return nodes.flatMap((node) => {
     const { 'Node Type': type, 'Relation Name': relation = '', Plans: inputs = [] } = node;
     if (type === 'Seq Scan' && filled.has(relation)) return [`reads all of ${relation}`];
     const sorted = inputs.reduce((sum, input) => sum + input['Plan Rows'], 0);
-    return type.includes('Sort') && sorted > SORTED_ROWS_MAX ? [`sorts ${sorted} rows`] : [];
+    return type.includes('Sort') && sorted > sortedMax ? [`sorts ${sorted} rows`] : [];
   });
 }
 
@@ -221,6 +225,8 @@ async function partitionFacts({ admin }: FreshDatabase): Promise<PartitionFacts>
   };
 }
 
+const NOTHING_SELECTED = { fieldNodes: [], fragments: {} } as unknown as GraphQLResolveInfo;
+
 function ask(query: unknown, args: object, context: Context): unknown {
   const resolver = query as (
     root: object,
@@ -228,7 +234,7 @@ function ask(query: unknown, args: object, context: Context): unknown {
     context: Context,
     info: GraphQLResolveInfo,
   ) => unknown;
-  return resolver({}, args, context, undefined as never);
+  return resolver({}, args, context, NOTHING_SELECTED);
 }
 
 /** A context whose reads are explained, for an administrator of the tenant. */

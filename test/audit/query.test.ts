@@ -2,7 +2,7 @@ import { assert, asyncProperty, constantFrom, integer, sample } from 'fast-check
 import { expect, test } from 'vitest';
 
 import type { AuditLogFilter, OrderDirection } from '../../src/generated/types.ts';
-import { idAt, openClock } from '../../src/platform/ids.ts';
+import { idAt, isoOf, openClock } from '../../src/platform/ids.ts';
 import { isAskedFor, type LogRow, logFilters, logRows, readLogRows, writeLogRows } from '../world/logRows.ts';
 import { type Person, world } from '../world/server.ts';
 
@@ -17,6 +17,8 @@ const PAGE = `query Page($filter: AuditLogFilter, $first: Int, $after: String, $
     upToDefault: countUpTo @include(if: $counted) { value exact }
   }
 }`;
+
+const ASKED = { direction: 'DESC', counted: false };
 
 interface Walk {
   readonly filter?: AuditLogFilter;
@@ -84,6 +86,31 @@ test('a page has 50 records unless asked otherwise, and at most 500', async () =
   expect(count(await pageOf(reader, { direction: 'ASC' }))).toEqual(ids.toReversed().slice(0, 50));
   expect(count(await pageOf(reader, { first: 500, direction: 'DESC' }))).toEqual(ids.slice(0, 500));
   expect(count(await pageOf(reader, { last: 500, direction: 'DESC' }))).toEqual(ids.slice(-500));
+});
+
+test('a text is looked for in one tenant and at most 31 days, else the refusal says so', async () => {
+  const { reader, root, wanted, tenantId } = await logOf(60);
+  const from = (days: number) => isoOf(openClock().now() - BigInt(days) * 86_400_000_000n);
+  const asked: AuditLogFilter = { text: 'STRA', createdAt: { from: from(30) } };
+  const page: FoundPage = await pageOf(reader, { filter: asked, first: 500, direction: 'ASC' });
+  expect(page.nodes.map(({ id }) => id)).toEqual(wanted(asked));
+  expect(page.nodes.length).toBeGreaterThan(0);
+  expect((await root.ask(PAGE, { filter: { ...asked, tenantId }, ...ASKED })).errors).toEqual([]);
+
+  const refused: [Person, AuditLogFilter][] = [
+    [reader, { text: 'a' }],
+    [reader, { text: 'a', createdAt: { from: from(32) } }],
+    [reader, { text: 'a', createdAt: { to: from(1) } }],
+    [reader, { or: [{ text: 'a', createdAt: { from: from(1) } }, { requestId: 'r' }] }],
+    [root, asked],
+  ];
+  for (const [person, filter] of refused) {
+    const { errors } = await person.ask(PAGE, { filter, ...ASKED });
+    expect({ filter, fields: errors[0]?.extensions.fields }).toEqual({
+      filter,
+      fields: { text: expect.stringContaining('one tenant and of at most 31 days') },
+    });
+  }
 });
 
 test('records that arrive during a walk neither repeat nor hide one that was there', async () => {
@@ -181,6 +208,7 @@ async function logOf(count: number) {
   return {
     reader,
     root,
+    tenantId: own.id,
     filters: logFilters([own.id, other.id], moments),
     /** The ids that a filter asks for, ascending. */
     wanted: (filter: AuditLogFilter, of: 'tenant' | 'platform' = 'tenant') =>

@@ -26,6 +26,7 @@ test('whatever is sealed, in batches of whatever size, is counted once', async (
     { numRuns: 12 },
   );
   expect((await kept(admin)).facets.length).toBeGreaterThan(20);
+  expect((await kept(admin)).changes.length).toBeGreaterThan(20);
 });
 
 test('in a copy of a database what was sealed before is not counted again', async () => {
@@ -77,12 +78,14 @@ async function open() {
 interface Numbers {
   readonly hours: readonly Record<string, unknown>[];
   readonly facets: readonly Record<string, unknown>[];
+  readonly changes: readonly Record<string, unknown>[];
 }
 
 async function kept(admin: Sql): Promise<Numbers> {
   return {
     hours: [...(await admin`select * from audit_hours order by tenant_id, hour, action, status, severity`)],
     facets: [...(await admin`select * from audit_facets order by tenant_id, day, facet, value`)],
+    changes: [...(await admin`select * from audit_changes order by tenant_id, field, id`)],
   };
 }
 
@@ -102,6 +105,11 @@ async function recounted(admin: Sql): Promise<Numbers> {
       ...(await admin`
         select * from (${facet('actor', admin`user_id::text`)} union all ${facet('address', admin`host(ip_address)`)}
           union all ${facet('device', admin`user_agent`)}) as facets order by tenant_id, day, facet, value`),
+    ],
+    changes: [
+      ...(await admin`
+        select tenant_id, change ->> 'path' as field, id from audit_logs, jsonb_array_elements(changes) as change
+        order by tenant_id, field, id`),
     ],
   };
 }

@@ -88,13 +88,16 @@ test.each([
   await expect(told(sdl)).rejects.toThrow(message);
 });
 
-test('what records hold is append-only: no action is ever removed, renamed or moved to another kind of object', () => {
+test('what records hold is append-only: no action is ever removed, renamed, moved to another kind of object or made less grave', () => {
   const current = Object.fromEntries(
-    Object.entries(AUDIT_CATALOGUE).map(([action, { key, resource }]) => [action, { key, resource }]),
+    Object.entries(AUDIT_CATALOGUE).map(([action, { key, resource, severity }]) => [
+      action,
+      { key, resource, severity },
+    ]),
   );
   expect(
     current,
-    'records hold these keys for ever; new actions are added to test/contract/actions.snapshot.json',
+    'records hold these keys for ever; and are found by what the actions say; new ones are added to test/contract/actions.snapshot.json',
   ).toEqual(snapshot);
 });
 

@@ -107,6 +107,7 @@ test('nor can anything be written for another, or handed over to another', async
       'security_event_states',
       'audit_hours',
       'audit_facets',
+      'audit_changes',
       'audit_tiles',
       'audit_checkpoints',
       'audit_verifications',

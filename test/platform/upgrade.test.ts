@@ -10,7 +10,7 @@ import { INSERT_RAW, rawRecord } from '../world/rawRecord.ts';
 const DRIZZLE = path.resolve(import.meta.dirname, '../../drizzle');
 const TENANT = '00000000-0000-4000-8000-00000000000a';
 
-test('what was sealed before the leaves were kept gets them from its records', async () => {
+test('what was sealed before its leaves and changed fields were kept gets them from its records', async () => {
   const { admin } = await freshDatabase({ from: '' });
   const apply = (name: string) =>
     admin.begin(async (tx) => {
@@ -24,7 +24,7 @@ test('what was sealed before the leaves were kept gets them from its records', a
   await admin`call create_audit_partitions(now()::date, now()::date)`;
   const clock = openClock();
   const ids = Array.from({ length: 5 }, () => idAt(clock.now()));
-  const rows = ids.map((id) => rawRecord({ tenantId: TENANT, id }));
+  const rows = ids.map((id) => rawRecord({ tenantId: TENANT, id, changes: [{ path: 'role' }] }));
   await admin.unsafe(`${INSERT_RAW} $1::text::json)`, [JSON.stringify(rows)]);
   for (const [firstSeq, own] of [
     [0, ids.slice(0, 2)],
@@ -36,11 +36,22 @@ test('what was sealed before the leaves were kept gets them from its records', a
       values (${TENANT}, ${firstSeq}, ${firstSeq}, ${own.length}, ${own[0]!}, ${own.at(-1)!}, decode(${packed}, 'hex'), now())`;
   }
 
-  for (const name of ['0004_ledger', '0005_ledger_guards']) await apply(name);
+  for (const name of [
+    '0004_ledger',
+    '0005_ledger_guards',
+    '0006_months_ahead',
+    '0007_changes',
+    '0008_changes_guards',
+  ])
+    await apply(name);
 
   const seals = await admin`select encode(leaves, 'hex') as leaves from audit_seals order by first_seq`;
   expect(seals.map(({ leaves }) => leaves as string).join('')).toBe(
     rows.map(({ leaf_hash: leaf }) => (leaf as string).slice(2)).join(''),
   );
+  const changes =
+    await admin`select id from audit_changes where tenant_id = ${TENANT} and field = 'role' order by id`;
+  expect(changes.map(({ id }) => id as string)).toEqual(ids);
+  await expect(admin`update audit_changes set field = field`).rejects.toThrow('append-only');
   await expect(admin`update audit_seals set leaves = leaves`).rejects.toThrow('append-only');
 });
