@@ -45,6 +45,8 @@ const SEALED_AFTER_MICROS = 60_000_000n;
 export interface LogPage extends Page<AuditLogRow> {
   /** How many records the whole list has, counted no further than `max`. */
   countUpTo(max: number): Promise<BoundedCount>;
+  /** What all of the list fulfils. */
+  readonly condition: Condition;
 }
 
 /**
@@ -86,7 +88,7 @@ export async function pageOfLog(
       return rest && rows.length < limit ? [...rows, ...(await read(rest, limit - rows.length))] : rows;
     }),
   );
-  return { ...found, countUpTo: (max) => countUpTo(context, condition, max) };
+  return { ...found, condition, countUpTo: (max) => countUpTo(context, condition, max) };
 }
 
 /** A condition on an id, wherever it stands. */

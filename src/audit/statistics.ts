@@ -5,13 +5,15 @@
 import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
 import type { PgColumn } from 'drizzle-orm/pg-core';
 
-import { idFloor, isoOf } from '../platform/ids.ts';
+import { idFloor, isoOf, microsOf } from '../platform/ids.ts';
 import type { Batch, Scope } from './act.ts';
 import { type Condition, inSql } from './filter.ts';
 import { auditFacets, auditHours, auditLogs, type AuditLogRow } from './tables.ts';
+import { partsOf as conjunctsOf, tenantOf } from './ways.ts';
 
 const HOUR_MICROS = 3_600_000_000n;
 const DAY_MICROS = 24n * HOUR_MICROS;
+const SPAN_MICROS = 30n * DAY_MICROS;
 /**
  * What is younger is counted from the records: it may not be sealed yet. So a number holds what was committed before it was
  * asked for, as long as the sealer is not further behind than this.
@@ -48,8 +50,31 @@ export interface Tally {
   readonly failures: number;
 }
 
+export type Period = 'hour' | 'day' | 'week' | 'month';
+
 /** By what else than their kind records are counted. */
 export type Facet = (typeof auditFacets.$inferSelect)['facet'];
+
+/** The records of a condition: in the time it names, else in the last thirty days up to `now`. */
+export function spanOfCondition(condition: Condition, now: bigint): Span {
+  const parts = conjunctsOf(condition);
+  const tenantId = tenantOf(condition);
+  const ids = parts.filter((part) => 'column' in part && part.column === 'id' && !('in' in part));
+  const others = parts.filter((part) => !ids.includes(part));
+  const first = ids
+    .flatMap((part) => ('from' in part ? [String(part.from)] : []))
+    .sort()
+    .at(-1);
+  const end = ids.flatMap((part) => ('below' in part ? [String(part.below)] : [])).sort()[0];
+  const to = end === undefined ? now : microsOf(end);
+  return {
+    tenantId,
+    condition: { all: others },
+    isPart: others.some((part) => tenantOf(part) === undefined || tenantOf(part) !== tenantId),
+    from: first === undefined ? to - SPAN_MICROS : microsOf(first),
+    to,
+  };
+}
 
 /** The records of a span, as a condition. */
 export function recordsOf({ condition, from, to }: Pick<Span, 'condition' | 'from' | 'to'>): Condition {
@@ -69,12 +94,8 @@ export const kindsIn: Batch<Span, readonly Kind[]> = (scope, spans) =>
     }),
   );
 
-/** How many records there are of each day or hour (UTC) that has any, oldest first; the value is when it begins. */
-export async function periodsIn(
-  { tx, now }: Scope,
-  span: Span,
-  unit: 'day' | 'hour',
-): Promise<readonly Tally[]> {
+/** How many records there are of each period (UTC) that has any, oldest first; the value is when it begins. A week begins on Monday. */
+export async function periodsIn({ tx, now }: Scope, span: Span, unit: Period): Promise<readonly Tally[]> {
   const rows = await tx.execute<TallyRow>(sql`
     select date_trunc(${unit}, hour, 'UTC') as value, sum(count) as count,
       coalesce(sum(count) filter (where status <> 'success'), 0) as failures

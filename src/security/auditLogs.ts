@@ -23,6 +23,8 @@ import { connection, sizeOf } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenantById } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
+import { actionOf } from './actions.ts';
+import { facets, histogram } from './distribution.ts';
 import { proof } from './ledger.ts';
 import { within } from './reach.ts';
 import { selectedBelow } from './selected.ts';
@@ -30,8 +32,6 @@ import { selectedBelow } from './selected.ts';
 /** The fields of a record that may hold personal values. */
 const PERSONAL_FIELDS = ['actor', 'resourceName', 'details', 'changes'];
 const COUNT_MAX = 1_000_000;
-const FACTS = Object.entries(AUDIT_CATALOGUE) as [AuditAction, (typeof AUDIT_CATALOGUE)[AuditAction]][];
-const ACTION_OF_KEY = new Map<string, AuditAction>(FACTS.map(([action, { key }]) => [key, action]));
 
 export const queries = {
   auditLog: (_root, { id }, context) => visibleRecord(context, id),
@@ -59,11 +59,6 @@ export const queries = {
 export async function visibleRecord(context: Context, id: string): Promise<AuditLogRow | null> {
   const { rows } = await pageOfLog(context, await within(context, havingId('id', id)), { first: 1 });
   return rows[0] ?? null;
-}
-
-/** The SDL's name of a record's action. */
-export function actionOf({ action }: Pick<AuditLogRow, 'action'>): AuditAction {
-  return ACTION_OF_KEY.get(action)!;
 }
 
 type ShownChange = Required<Omit<FieldChange, '__typename'>>;
@@ -133,6 +128,8 @@ export const types = {
 
   AuditLogConnection: {
     ...connection,
+    histogram,
+    facets,
     countUpTo: (page: LogPage, { max }) => {
       if (max < 1 || max > COUNT_MAX) {
         throw new Refusal('INVALID_INPUT', { fields: { max: `must be from 1 to ${COUNT_MAX}` } });
