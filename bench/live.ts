@@ -4,10 +4,12 @@ import postgres from 'postgres';
 import { WebSocket } from 'ws';
 
 import { idAt, openClock } from '../src/platform/ids.ts';
-import { post } from './client.ts';
-import type { Served } from './served.ts';
-import { median, quantile } from './statistics.ts';
+import { metric, post } from './client.ts';
+import { type Table, times } from './figures.ts';
+import { start } from './processes.ts';
+import type { Stage } from './stage.ts';
 
+const DATABASE = 'live';
 const TENANTS = 100;
 const SUBSCRIBERS_EACH = 10;
 const EVENTS_A_SECOND = 500;
@@ -20,30 +22,20 @@ const FOLLOW = `subscription { auditLogAppended { cursor node { id action create
 /** What a new record does not share with the one it is made like. */
 const OWN_COLUMNS = ['id', 'created_at', 'operation_id', 'tx'];
 
-export interface LiveCost {
-  readonly subscribers: number;
-  readonly tenants: number;
-  readonly eventsPerSecond: number;
-  readonly deliveriesPerSecond: number;
-  /** From the commit to the parsed message. */
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  /** Resident memory of the server's process, before and after they came, by their number. */
-  readonly kibPerSubscriber: number;
-  /** Of the server's process, while the events came. */
-  readonly loopDelayP99Ms: number;
-}
-
 /** Subscribers of many tenants at one process, which gets the records of others: they are written straight to the database. */
-export async function liveCost(
-  { audited: { url }, databaseUrl }: Served,
-  { seconds }: { seconds: number },
-): Promise<LiveCost> {
-  const sql = postgres(databaseUrl, {
+export async function liveCost(stage: Stage): Promise<Table[]> {
+  await stage.emptyDatabase(DATABASE);
+  const { url, stop } = await start('serve', {
+    ...stage.env(DATABASE),
+    // That the records written here are copies of others, the server would notice.
+    LOG_LEVEL: 'silent',
+  });
+  const sql = postgres(stage.appUrl(DATABASE), {
     max: 1,
     connection: { role: 'custos_app', 'app.tenant': '', 'app.scope': 'platform' },
   });
   const sockets: WebSocket[] = [];
+  const seconds = stage.quick ? 5 : 20;
   try {
     const tenants = await register(url);
     const write = await writer(
@@ -88,19 +80,23 @@ export async function liveCost(
     for (const since = performance.now(); delays.length < expected && performance.now() - since < DRAIN_MS;)
       await pause(BATCH_MS);
     if (delays.length !== expected) throw new Error(`${delays.length} of ${expected} deliveries arrived.`);
-    return {
-      subscribers: sockets.length,
-      tenants: TENANTS,
-      eventsPerSecond: committedAt.size / elapsed,
-      deliveriesPerSecond: expected / elapsed,
-      p50Ms: median(delays),
-      p99Ms: quantile(delays, 0.99),
-      kibPerSubscriber: (after - before) / 1_024 / sockets.length,
-      loopDelayP99Ms: loopDelay * 1_000,
-    };
+    const memory = (after - before) / 1_024 / sockets.length;
+    const rate = expected / elapsed;
+    return [
+      {
+        title: `${sockets.length} subscribers of ${TENANTS} tenants, ${EVENTS_A_SECOND} events a second`,
+        figures: [
+          { label: 'from the commit to the parsed message', sides: [times('Custos', delays)] },
+          { label: 'deliveries', sides: [{ name: 'Custos', unit: '/s', p50: rate }] },
+          { label: 'memory a subscriber', sides: [{ name: 'Custos', unit: 'KiB', p50: memory }] },
+          { label: 'event-loop delay, p99', sides: [{ name: 'Custos', unit: 'ms', p50: loopDelay * 1_000 }] },
+        ],
+      },
+    ];
   } finally {
     for (const socket of sockets) socket.terminate();
     await sql.end();
+    await stop();
   }
 }
 
@@ -169,10 +165,4 @@ async function subscriber(
 
 function addressOf(socket: number): string {
   return `127.0.1.${1 + Math.floor(socket / SOCKETS_AN_ADDRESS)}`;
-}
-
-/** A number of /metrics. */
-async function metric(url: string, name: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)![1]);
 }

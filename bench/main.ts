@@ -1,52 +1,53 @@
 /**
- * `npm run bench [-- --quick]`: what auditing costs, and what the API costs on top of SQL, as ratios of measurements that
- * alternate within one run, so that a busy machine slows both sides; what a thousand subscribers get, and how sealing keeps up. Writes docs/benchmarks.md and docs/benchmarks.json.
+ * `npm run bench [-- --quick] [--records N] [--data FOLDER] [--only PART,...]`: what auditing costs, what the API costs on top of
+ * SQL, how it compares with others, as ratios of measurements that alternate within one run, so that a busy machine slows all
+ * sides. Writes docs/benchmarks.md, docs/benchmarks.json and the plots beside them after each part; parts that are not run keep
+ * the figures they have there.
  */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { liveCost } from './live.ts';
-import { readingCost } from './reading.ts';
-import { writeReport } from './report.ts';
-import { sealingLag } from './sealing.ts';
-import { serve, type Served } from './served.ts';
-import { writingCost } from './writing.ts';
+import { PARTS } from './parts.ts';
+import { runJob } from './processes.ts';
+import { runFacts, writeReport } from './report.ts';
+import { openStage } from './stage.ts';
 
-const SERVE = 'serve';
+const RECORDS = { quick: 100_000, full: 10_000_000 };
 
-const { values, positionals } = parseArgs({
-  options: { quick: { type: 'boolean', default: false } },
-  allowPositionals: true,
-});
+if (!(await runJob(process.argv.slice(2)))) await bench();
 
-if (positionals[0] === SERVE) await serve();
-else await measure(values.quick);
+async function bench(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      records: { type: 'string' },
+      data: { type: 'string' },
+      only: { type: 'string' },
+    },
+  });
+  const { quick, data: folder, only } = values;
+  const records = Number(values.records ?? (quick ? RECORDS.quick : RECORDS.full));
+  if (!Number.isInteger(records) || records < 1)
+    throw new Error('--records must be a whole number from 1 on.');
+  const names = only?.split(',') ?? Object.keys(PARTS);
+  const unknown = names.find((name) => !(name in PARTS));
+  if (unknown !== undefined)
+    throw new Error(`--only knows no part ${unknown}, only ${Object.keys(PARTS).join(', ')}.`);
 
-async function measure(quick: boolean): Promise<void> {
-  // The servers have a process of their own: clients in it would be measured too.
-  const child = fork(fileURLToPath(import.meta.url), [SERVE]);
-  const exit = once(child, 'exit');
+  const stage = await openStage({ quick, records, folder });
   try {
-    const first = await Promise.race([once(child, 'message'), exit.then(() => undefined)]);
-    if (!first) throw new Error('The servers did not start.');
-    const served = first[0] as Served;
-    // First: a process that has worked has memory to spare, and a thousand subscribers would seem to take none.
-    const live = await liveCost(served, { seconds: quick ? 5 : 20 });
-    const seconds = quick ? 5 : 20;
-    const sealing = [
-      await sealingLag(served, { perSecond: 500, transactionsPerSecond: 500, seconds }),
-      await sealingLag(served, { perSecond: 10_000, transactionsPerSecond: 400, seconds }),
-    ];
-    const writing = await writingCost(
-      served,
-      quick ? { rounds: 4, roundMs: 1_000 } : { rounds: 12, roundMs: 3_000 },
-    );
-    const reading = await readingCost(served, { pairs: quick ? 150 : 1_000 });
-    await writeReport({ quick, postgres: served.postgres, writing, reading, live, sealing });
+    const run = await runFacts(stage);
+    for (const name of names) {
+      console.error(`Measuring ${name}.`);
+      try {
+        const tables = await PARTS[name]!.measure(stage);
+        await writeReport({ [name]: { ...run, ...(await stage.size()), tables } });
+      } catch (cause) {
+        // The others of a run of hours are not lost with it.
+        console.error(`${name} was not measured:`, cause);
+        process.exitCode = 1;
+      }
+    }
   } finally {
-    if (child.connected) child.send('stop');
-    await exit;
+    await stage.stop();
   }
 }

@@ -1,77 +1,219 @@
-import { writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 
-import type { LiveCost } from './live.ts';
-import type { ReadingCost } from './reading.ts';
-import type { Sealing } from './sealing.ts';
+import { type Figure, isMet, measuredOf, type Side, type Table, type Target } from './figures.ts';
+import { PARTS } from './parts.ts';
+import { plotOf, ratioPlot } from './plot.ts';
+import type { Stage } from './stage.ts';
 import type { Ratio } from './statistics.ts';
-import type { WritingCost } from './writing.ts';
-
-export interface Results {
-  readonly quick: boolean;
-  readonly postgres: string;
-  readonly writing: WritingCost;
-  readonly reading: ReadingCost;
-  readonly live: LiveCost;
-  readonly sealing: readonly Sealing[];
-}
 
 const DOCS = path.resolve(import.meta.dirname, '../docs');
+const PLOTS = 'benchmarks';
+const FACTS = path.join(DOCS, 'benchmarks.json');
+const INTRODUCTION = `# Benchmarks
 
-/** Prints the results, and writes them for people and for programs. */
-export async function writeReport(results: Results): Promise<void> {
-  const machine = {
-    processors: availableParallelism(),
-    processor: cpus()[0]?.model ?? 'unknown',
-    memoryGiB: Math.round(totalmem() / 2 ** 30),
-    node: process.version,
-    postgres: results.postgres,
-  };
-  const { writing, reading, live, sealing } = results;
-  const lines = [
-    '# Benchmarks',
-    '',
-    `\`npm run bench${results.quick ? ' -- --quick' : ''}\`: both sides of a ratio are measured in turns within one run, so a busy machine slows both.`,
-    'Absolute figures say something of the machine only. A ratio is the median of the pairs, with the middle half in brackets.',
-    '',
-    `- Audited / unaudited mutations a second, 16 clients: **${shown(writing.ratio)}**`,
-    `  (${writing.auditedPerSecond.toFixed(0)} and ${writing.unauditedPerSecond.toFixed(0)} a second).`,
-    `- \`auditLogs(first: 50)\` over HTTP / its SQL, 1 client: **${shown(reading.ratio)}**`,
-    `  (median ${reading.api.p50Ms.toFixed(2)} and ${reading.sql.p50Ms.toFixed(2)} ms; 95 % within ${reading.api.p95Ms.toFixed(2)} and ${reading.sql.p95Ms.toFixed(2)} ms).`,
-    `- ${live.subscribers} subscribers at one process, ${live.eventsPerSecond.toFixed(0)} events a second: delivered after **${live.p50Ms.toFixed(0)} ms** (median; 99 % within ${live.p99Ms.toFixed(0)} ms),`,
-    `  **${live.kibPerSubscriber.toFixed(0)} KiB** a subscriber, event-loop delay ${live.loopDelayP99Ms.toFixed(0)} ms (99 %).`,
-    ...sealing.map(
-      ({ wantedPerSecond, committedPerSecond, p50Ms, p99Ms, restMs }) =>
-        `- Sealing at ${wantedPerSecond} records a second (${committedPerSecond.toFixed(0)} committed): each sealed after **${p50Ms.toFixed(0)} ms** (median; 99 % within ${p99Ms.toFixed(0)} ms), all of them ${restMs.toFixed(0)} ms after the last.`,
-    ),
-    '',
-    '**Audited / unaudited.** `updateUser`, each client with a user of its own, over HTTP with keep-alive. Unaudited is the same deed',
-    'through the same door and transaction, in a database of the same server whose guards on `users` are disabled: it leaves out',
-    'composing, hashing and inserting the record, the triggers, and what the sealer then does.',
-    '',
-    '**Over HTTP / SQL.** The page with its personal values decrypted, as an administrator sees it, from the request to the parsed',
-    'answer: HTTP, token, session lookup, transaction, GraphQL. The SQL is its page statement and the keys of the people in it,',
-    'prepared, as the application role under row-level security, on one connection of postgres.js without a transaction.',
-    '',
-    `**Subscribers.** ${live.tenants} tenants with ${live.subscribers / live.tenants} subscribers each: ${live.deliveriesPerSecond.toFixed(0)} deliveries a second, each with the position and the decrypted`,
-    'names of actor and resource. The records are written straight to the database, as another process would, so they wait for the',
-    'sealer to look (every 50 ms). From the commit to the parsed message; all of them must arrive.',
-    '',
-    '**Sealing.** Records are inserted as they are, without mutations, 1 and 25 a transaction; the server orders them, keeps the numbers, the',
-    'leaves and the checkpoints. From the answer to the commit until another process hears that it is sealed.',
-    '',
-    `Machine: ${machine.processors} processors (${machine.processor}), ${machine.memoryGiB} GiB, Node ${machine.node}, PostgreSQL ${machine.postgres} (embedded, with its usual settings); server, clients and database share it.`,
-    '',
-  ];
-  await writeFile(path.join(DOCS, 'benchmarks.md'), lines.join('\n'));
-  await writeFile(
-    path.join(DOCS, 'benchmarks.json'),
-    `${JSON.stringify({ machine, ...results }, null, 2)}\n`,
-  );
-  console.log(lines.join('\n'));
+The sides of a ratio are measured in turns within one run, so a busy machine slows all of them. Absolute figures say something of
+the machine only. A ratio is the median of the ratios of the pairs, with the middle half in brackets; p50 and p99 are of single
+requests. Server, clients and database share the machine; PostgreSQL is the embedded one with its usual settings.
+
+\`npm run bench\` makes a log of 10,000,000 records and takes hours; with \`-- --quick\` it is 100,000 and minutes. \`--records N\` says
+how many, \`--data FOLDER\` keeps the log for the next run, and \`--only PART,...\` measures some of the parts (${Object.keys(PARTS).join(', ')}):
+the others keep the figures of the run that is named with them.`;
+
+/** The circumstances of a run. */
+interface Run {
+  /** When it began. */
+  readonly at: string;
+  readonly commit: string;
+  readonly command: string;
+  readonly machine: string;
 }
 
-function shown({ median, from, to }: Ratio): string {
-  return `${median.toFixed(2)} (${from.toFixed(2)} to ${to.toFixed(2)})`;
+/** What is kept of a part: its figures, and the run they are of. */
+export interface Measured extends Run {
+  readonly records: number;
+  readonly tenants: number;
+  readonly tables: readonly Table[];
+}
+
+/** The circumstances of this run. */
+export async function runFacts({ postgresVersion }: Stage): Promise<Run> {
+  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`;
+  const git = async (...args: string[]) =>
+    (await promisify(execFile)('git', args, { cwd: DOCS })).stdout.trim();
+  const changed = await git('status', '--porcelain', '--untracked-files=no', '--', '..', ':!.');
+  return {
+    at: new Date().toISOString(),
+    commit: `${await git('rev-parse', '--short', 'HEAD')}${changed === '' ? '' : ', changed'}`,
+    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`
+      .replace(/--data[ =]\S+/, '--data FOLDER')
+      .replace(/ -- $/, ''),
+    machine: `${availableParallelism()} processors (${cpus()[0]?.model ?? 'unknown'}), ${memory}, Node ${process.version}, PostgreSQL ${postgresVersion}`,
+  };
+}
+
+/** Writes what was measured, and what is there already of other parts, for people and for programs. */
+export async function writeReport(measured: Readonly<Record<string, Measured>>): Promise<void> {
+  const text = await readFile(FACTS, 'utf8').catch(() => '{"parts":{}}');
+  const kept = (JSON.parse(text) as { parts?: Record<string, Measured> }).parts ?? {};
+  const all = { ...kept, ...measured };
+  const parts = Object.fromEntries(
+    Object.keys(PARTS).flatMap((name) => (all[name] ? [[name, all[name]]] : [])),
+  );
+  const plots = plotsOf(parts);
+  await mkdir(path.join(DOCS, PLOTS), { recursive: true });
+  for (const file of await readdir(path.join(DOCS, PLOTS)))
+    if (!plots.has(file)) await rm(path.join(DOCS, PLOTS, file));
+  for (const [file, svg] of plots) await writeFile(path.join(DOCS, PLOTS, file), svg);
+  await writeFile(FACTS, `${JSON.stringify({ parts }, null, 2)}\n`);
+  await writeFile(path.join(DOCS, 'benchmarks.md'), pageOf(parts));
+}
+
+type Parts = Readonly<Record<string, Measured>>;
+
+function plotsOf(parts: Parts): Map<string, string> {
+  const plots = new Map([[fileOf('ratios'), ratioPlot('Ratios and their targets', targetedIn(parts))]]);
+  for (const [name, { tables }] of Object.entries(parts)) {
+    for (const [at, table] of tables.entries())
+      if (isPlotted(table)) plots.set(fileOf(name, at), plotOf(table));
+  }
+  return plots;
+}
+
+/** Whether its sides can stand on one axis, and there is something to compare. */
+function isPlotted({ figures }: Table): boolean {
+  const sides = figures.flatMap((figure) => figure.sides);
+  return sides.length > 1 && new Set(sides.map(({ unit }) => unit)).size === 1;
+}
+
+function fileOf(name: string, at?: number): string {
+  return `${at === undefined ? name : `${name}-${at + 1}`}.svg`;
+}
+
+/** The ratios that have a target, with the names of their tables. */
+function targetedIn(parts: Parts): Figure[] {
+  return Object.values(parts).flatMap(({ tables }) =>
+    tables.flatMap(({ title, figures }) =>
+      figures
+        .filter(({ ratio, target }) => ratio && target)
+        .map((figure) => ({ ...figure, label: `${title}: ${figure.label}` })),
+    ),
+  );
+}
+
+function pageOf(parts: Parts): string {
+  return `${[
+    INTRODUCTION,
+    targetsOf(parts),
+    `![Ratios and their targets](${PLOTS}/${fileOf('ratios')})`,
+    ...Object.entries(parts).flatMap(([name, part]) => sectionOf(name, part)),
+  ].join('\n\n')}\n`;
+}
+
+/** How each table with a target fares, and what in it is furthest from the target. */
+function targetsOf(parts: Parts): string {
+  const rows = Object.entries(parts).flatMap(([name, { tables }]) =>
+    tables.flatMap(({ title, figures }) => {
+      const [first, ...others] = figures.filter(({ target }) => target);
+      if (!first) return [];
+      const all = [first, ...others];
+      const worst = all.toSorted((one, other) => distanceOf(other) - distanceOf(one))[0]!;
+      const met = all.filter(isMet).length;
+      const part = PARTS[name]!.title;
+      return [
+        [
+          `[${part}](#${anchorOf(part)}): ${title}`,
+          wordsOf(first.target!),
+          met === all.length ? `all ${all.length} met` : `**${all.length - met} of ${all.length} missed**`,
+          `${rounded(measuredOf(worst))} (${worst.label})`,
+        ],
+      ];
+    }),
+  );
+  return markdownTable(['', 'target', '', 'worst'], rows);
+}
+
+/** Beyond 1: missed. */
+function distanceOf(figure: Figure): number {
+  const { target } = figure;
+  const measured = measuredOf(figure);
+  // What could not be measured is furthest.
+  return ('atLeast' in target! ? target.atLeast / measured : measured / target!.atMost) || Infinity;
+}
+
+function sectionOf(
+  name: string,
+  { at, commit, command, records, tenants, machine, tables }: Measured,
+): string[] {
+  const { title, about } = PARTS[name]!;
+  const log = records === 0 ? '' : `; ${grouped(records)} records of ${grouped(tenants)} tenants`;
+  return [
+    `## ${title}`,
+    about,
+    `${at.slice(0, 10)}, commit ${commit}, \`${command}\`${log}. ${machine}.`,
+    ...tables.flatMap((table, index) => [
+      `### ${table.title}`,
+      tableOf(table),
+      ...(isPlotted(table) ? [`![${table.title}](${PLOTS}/${fileOf(name, index)})`] : []),
+    ]),
+  ];
+}
+
+function tableOf({ figures }: Table): string {
+  const sides = figures.find((figure) => figure.sides.length > 0)?.sides.map(({ name }) => name) ?? [];
+  const hasRatio = figures.some(({ ratio }) => ratio);
+  const hasTarget = figures.some(({ target }) => target);
+  const head = ['', ...sides, ...(hasRatio ? ['ratio'] : []), ...(hasTarget ? ['target'] : [])];
+  const rows = figures.map((figure) => [
+    figure.label,
+    ...sides.map((_, at) => sideCell(figure.sides[at])),
+    ...(hasRatio ? [figure.ratio ? ratioCell(figure.ratio) : ''] : []),
+    ...(hasTarget ? [targetCell(figure)] : []),
+  ]);
+  return markdownTable(head, rows);
+}
+
+function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [head, head.map((_, at) => (at === 0 ? '---' : '--:')), ...rows]
+    .map((cells) => `| ${cells.join(' | ')} |`)
+    .join('\n');
+}
+
+function sideCell(side: Side | undefined): string {
+  if (!side) return '';
+  const { unit, p50, p99 } = side;
+  return `${rounded(p50)} ${unit}${p99 === undefined ? '' : ` (p99 ${rounded(p99)})`}`;
+}
+
+function ratioCell({ median, from, to }: Ratio): string {
+  return `**${median.toFixed(2)}** (${from.toFixed(2)} to ${to.toFixed(2)})`;
+}
+
+function targetCell(figure: Figure): string {
+  const { target } = figure;
+  if (!target) return '';
+  return isMet(figure) ? `${wordsOf(target)}: met` : `${wordsOf(target)}: **missed**`;
+}
+
+function wordsOf(target: Target): string {
+  return 'atLeast' in target ? `≥ ${target.atLeast}` : `≤ ${target.atMost}`;
+}
+
+/** Three digits, or all of a whole number. */
+function rounded(value: number): string {
+  return value >= 100 ? grouped(Math.round(value)) : value.toPrecision(3);
+}
+
+function grouped(value: number): string {
+  return value.toLocaleString('en');
+}
+
+function anchorOf(title: string): string {
+  return title
+    .toLowerCase()
+    .replace(/[^\w -]/g, '')
+    .replaceAll(' ', '-');
 }

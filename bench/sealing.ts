@@ -1,42 +1,54 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { SEALED_CHANNEL } from '../src/audit/seal.ts';
 import { sql } from 'drizzle-orm';
 
+import { SEALED_CHANNEL } from '../src/audit/seal.ts';
 import { type Database, openDatabase } from '../src/platform/db.ts';
 import { idAt, openClock } from '../src/platform/ids.ts';
 import { INSERT_RAW, rawRecord } from '../test/world/rawRecord.ts';
-import type { Served } from './served.ts';
-import { median, quantile } from './statistics.ts';
+import { type Figure, type Table, times } from './figures.ts';
+import { start } from './processes.ts';
+import { furnish, type Stage } from './stage.ts';
 
 const CLOCK = openClock();
 const TICK_MS = 10;
 const SETTLE_MS = 10_000;
 
-/** Records committed at a rate, and how long each then waited for its place. */
-export interface Sealing {
-  readonly wantedPerSecond: number;
-  readonly committedPerSecond: number;
-  /** From the answer to the commit until a process hears that the record is sealed. */
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  /** From the last commit until everything was sealed. */
-  readonly restMs: number;
+const DATABASE = 'sealing';
+const LOADS = [
+  { perSecond: 500, transactionsPerSecond: 500 },
+  { perSecond: 10_000, transactionsPerSecond: 400 },
+];
+
+interface Load {
+  readonly perSecond: number;
+  /** How they come: each transaction is a commit. */
+  readonly transactionsPerSecond: number;
 }
 
-/**
- * Writes records as they are, without mutations, which are slower than sealing is; the server seals them, with their numbers,
- * and signs. `transactionsPerSecond` is how they come: each transaction is a commit.
- */
-export async function sealingLag(
-  { databaseUrl, audited: { tenantId } }: Served,
-  {
-    perSecond,
-    transactionsPerSecond,
-    seconds,
-  }: { perSecond: number; transactionsPerSecond: number; seconds: number },
-): Promise<Sealing> {
-  const db = openDatabase({ url: databaseUrl, max: 8 });
+/** How long records wait for their place, at several loads. */
+export async function sealingLag(stage: Stage): Promise<Table[]> {
+  await stage.emptyDatabase(DATABASE);
+  const { url, stop } = await start('serve', stage.env(DATABASE));
+  const db = openDatabase({ url: stage.appUrl(DATABASE), max: 8 });
+  try {
+    const { tenantId } = await furnish(url);
+    const figures = [];
+    for (const load of LOADS) figures.push(...(await lagUnder(db, tenantId, load, stage.quick ? 5 : 20)));
+    return [{ title: 'From the commit until another process hears that it is sealed', figures }];
+  } finally {
+    await db.stop();
+    await stop();
+  }
+}
+
+/** Writes records as they are, without mutations, which are slower than sealing is; the server seals them, and signs. */
+async function lagUnder(
+  db: Database,
+  tenantId: string,
+  { perSecond, transactionsPerSecond }: Load,
+  seconds: number,
+): Promise<Figure[]> {
   const heard: { readonly at: number; readonly pos: bigint }[] = [];
   const ended = await db.listen(
     SEALED_CHANNEL,
@@ -61,16 +73,17 @@ export async function sealingLag(
     const to = from + BigInt(committedAt.size);
     while ((heard.at(-1)?.pos ?? 0n) < to && performance.now() - last < SETTLE_MS) await pause(TICK_MS);
     const lags = await lagsOf(db, from, committedAt, heard);
-    return {
-      wantedPerSecond: perSecond,
-      committedPerSecond: (committedAt.size / (last - begin)) * 1_000,
-      p50Ms: median(lags),
-      p99Ms: quantile(lags, 0.99),
-      restMs: Math.max(heard.at(-1)!.at - last, 0),
-    };
+    const committed = ((committedAt.size / (last - begin)) * 1_000).toFixed(0);
+    const rest = Math.max(heard.at(-1)!.at - last, 0);
+    return [
+      { label: `at ${perSecond} records a second (${committed} committed)`, sides: [times('Custos', lags)] },
+      {
+        label: `at ${perSecond}: all of them, after the last`,
+        sides: [{ name: 'Custos', unit: 'ms', p50: rest }],
+      },
+    ];
   } finally {
     await ended();
-    await db.stop();
   }
 }
 

@@ -5,6 +5,7 @@ export interface Ratio {
   readonly to: number;
 }
 
+/** The first of each pair through its second. */
 export function ratios(pairs: readonly (readonly [number, number])[]): Ratio {
   const values = pairs.map(([one, other]) => one / other);
   return { median: median(values), from: quantile(values, 0.25), to: quantile(values, 0.75) };

@@ -1,50 +1,48 @@
 import { post } from './client.ts';
-import type { Served, Target } from './served.ts';
-import { median, ratios, type Ratio } from './statistics.ts';
+import { compared, inTurns, rates, type Table, throughput } from './figures.ts';
+import { start } from './processes.ts';
+import { furnish, SEEDED, type Stage, type Target } from './stage.ts';
 
+const CLIENTS = [1, 16, 64];
+const UNAUDITED = 'unaudited';
 const OPERATION =
   'mutation Change($input: UpdateUserInput!) { updateUser(input: $input) { user { id phone } receipts { id } } }';
 const WARM_UP_MS = 1_500;
+const TARGET = { atLeast: 0.85 };
 
-export interface WritingCost {
-  readonly auditedPerSecond: number;
-  readonly unauditedPerSecond: number;
-  /** Audited through unaudited throughput. */
-  readonly ratio: Ratio;
-}
-
-/** `updateUser` at 16 clients, in rounds that alternate between the server that records and the one that does not. */
-export async function writingCost(
-  { audited, unaudited }: Served,
-  { rounds, roundMs }: { rounds: number; roundMs: number },
-): Promise<WritingCost> {
-  for (const target of [audited, unaudited]) await throughput(target, WARM_UP_MS);
-  const pairs: [audited: number, unaudited: number][] = [];
-  for (let round = 0; round < rounds; round++) {
-    // Whoever comes second meets a warmer machine: they take turns at it.
-    const first = round % 2 === 0;
-    const before = first ? await throughput(audited, roundMs) : undefined;
-    const plain = await throughput(unaudited, roundMs);
-    pairs.push([before ?? (await throughput(audited, roundMs)), plain]);
-  }
-  return {
-    auditedPerSecond: median(pairs.map(([one]) => one)),
-    unauditedPerSecond: median(pairs.map(([, other]) => other)),
-    ratio: ratios(pairs),
-  };
-}
-
-/** Mutations a second. */
-async function throughput({ url, token, userIds }: Target, ms: number): Promise<number> {
-  const begin = performance.now();
-  let done = 0;
-  const client = async (id: string) => {
-    while (performance.now() - begin < ms) {
-      const phone = `+49 30 ${Math.floor(Math.random() * 1e9)}`;
-      await post(url, token, { query: OPERATION, variables: { input: { id, phone } } });
-      done++;
+/** `updateUser`, in rounds that alternate between the server that records and the one that does not. */
+export async function writingCost(stage: Stage): Promise<Table[]> {
+  const { rounds, roundMs } = stage.quick ? { rounds: 4, roundMs: 1_000 } : { rounds: 12, roundMs: 3_000 };
+  await stage.seeded();
+  await stage.emptyDatabase(UNAUDITED);
+  const recording = await start('serve', stage.env(SEEDED));
+  const silent = await start('serveUnaudited', stage.env(UNAUDITED));
+  try {
+    const users = Math.max(...CLIENTS);
+    const audited = await furnish(recording.url, users);
+    const unaudited = { ...(await furnish(silent.url, users)), url: silent.unauditedUrl };
+    // From here on a change of this database needs no record.
+    await stage.asOwner(UNAUDITED, (sql) => sql`alter table users disable trigger audited`);
+    for (const target of [audited, unaudited]) await throughput(clientsOf(target, 16), WARM_UP_MS);
+    const figures = [];
+    for (const count of CLIENTS) {
+      const changed = (target: Target) => () => throughput(clientsOf(target, count), roundMs);
+      const pairs = await inTurns(rounds, changed(audited), changed(unaudited));
+      const label = `${count} ${count === 1 ? 'client' : 'clients'}`;
+      figures.push(
+        compared(label, pairs, (each, at) => rates(at === 0 ? 'audited' : 'unaudited', each), TARGET),
+      );
     }
-  };
-  await Promise.all(userIds.map(client));
-  return (done * 1000) / (performance.now() - begin);
+    return [{ title: 'Mutations a second', figures }];
+  } finally {
+    await recording.stop();
+    await silent.stop();
+  }
+}
+
+function clientsOf({ url, token, userIds }: Target, count: number) {
+  return userIds.slice(0, count).map((id) => () => {
+    const phone = `+49 30 ${Math.floor(Math.random() * 1e9)}`;
+    return post(url, token, { query: OPERATION, variables: { input: { id, phone } } });
+  });
 }

@@ -55,25 +55,38 @@ export type Period = 'hour' | 'day' | 'week' | 'month';
 /** By what else than their kind records are counted. */
 export type Facet = (typeof auditFacets.$inferSelect)['facet'];
 
-/** The records of a condition: in the time it names, else in the last thirty days up to `now`. */
+/**
+ * The records of a condition: in the time it names, or that of the records it names; where it is open, up to `now` and from thirty
+ * days before its end.
+ */
 export function spanOfCondition(condition: Condition, now: bigint): Span {
   const parts = conjunctsOf(condition);
   const tenantId = tenantOf(condition);
-  const ids = parts.filter((part) => 'column' in part && part.column === 'id' && !('in' in part));
-  const others = parts.filter((part) => !ids.includes(part));
-  const first = ids
-    .flatMap((part) => ('from' in part ? [String(part.from)] : []))
-    .sort()
-    .at(-1);
-  const end = ids.flatMap((part) => ('below' in part ? [String(part.below)] : [])).sort()[0];
-  const to = end === undefined ? now : microsOf(end);
+  const ids = parts.flatMap((part) => ('column' in part && part.column === 'id' ? [part] : []));
+  const others = parts.filter((part) => !ids.some((each) => each === part && !('in' in part)));
+  const named = ids.flatMap((part) => ('in' in part ? part.in.map((id) => microsOf(String(id))) : []));
+  const froms = [
+    ...ids.flatMap((part) => ('from' in part ? [microsOf(String(part.from))] : [])),
+    ...inOrder(named).slice(0, 1),
+  ];
+  const tos = [
+    ...ids.flatMap((part) => ('below' in part ? [microsOf(String(part.below))] : [])),
+    ...inOrder(named)
+      .slice(-1)
+      .map((at) => at + 1n),
+  ];
+  const to = inOrder(tos)[0] ?? now;
   return {
     tenantId,
     condition: { all: others },
     isPart: others.some((part) => tenantOf(part) === undefined || tenantOf(part) !== tenantId),
-    from: first === undefined ? to - SPAN_MICROS : microsOf(first),
+    from: inOrder(froms).at(-1) ?? to - SPAN_MICROS,
     to,
   };
+}
+
+function inOrder(moments: readonly bigint[]): bigint[] {
+  return moments.toSorted((one, other) => (one < other ? -1 : 1));
 }
 
 /** The records of a span, as a condition. */

@@ -9,6 +9,8 @@ import {
   getOperationAST,
   getVariableValues,
   GraphQLError,
+  type GraphQLField,
+  type GraphQLNamedType,
   type GraphQLSchema,
   isCompositeType,
   isListType,
@@ -33,6 +35,11 @@ const ROOT_FIELDS_MAX = 30;
 const COST_MAX = 50_000;
 /** What a list that is no page is taken to hold. */
 const LIST_LENGTH = 10;
+const HISTOGRAM_LENGTH = 1_000;
+/** The fields that hold what a page is of. */
+const ITEMS = ['nodes', 'edges'];
+/** More than the items of all fields of a document can add up to: each is at most COST_MAX + 1, and so many there are. */
+const BESIDE = 2 ** 32;
 
 /** For `parse`: a document that is longer is not read to its end. */
 export const PARSE_OPTIONS = { maxTokens: TOKENS_MAX } as const;
@@ -110,16 +117,41 @@ export function withoutSuggestions(message: string): string {
   return message.replace(/ Did you mean .*$/s, '');
 }
 
-/** A field costs one, and a page or a list what its items cost, times as many as it may hold. */
-const costOf: ComplexityEstimator = ({ field, args, childComplexity }) => {
+/**
+ * A field costs one, and a page or a list what its items cost, times as many as it may hold. What stands beside the items of a
+ * page costs that once: its cost is kept above BESIDE until the page is reached, because only that knows how many it holds.
+ */
+const costOf: ComplexityEstimator = ({ type, field, args, childComplexity }) => {
   if (field.name.startsWith('__')) return 0;
-  const isPage = field.args.some(({ name }) => name === 'first') && isCompositeType(getNamedType(field.type));
+  const of = getNamedType(field.type);
+  const isPage = isCompositeType(of) && (isConnection(of) || field.args.some(({ name }) => name === 'first'));
   // A page that is refused for its length makes no other one cheaper.
-  if (isPage) return 1 + childComplexity * Math.max(Number(args['first'] ?? args['last'] ?? PAGE_DEFAULT), 1);
-  const isList = isListType(getNullableType(field.type)) && isCompositeType(getNamedType(field.type));
-  // The items of a page are counted by the page.
-  return 1 + childComplexity * (isList && !['nodes', 'edges'].includes(field.name) ? LIST_LENGTH : 1);
+  const size = Math.max(Number(args['first'] ?? args['last'] ?? PAGE_DEFAULT), 1);
+  const [beside, items] = [Math.floor(childComplexity / BESIDE), childComplexity % BESIDE];
+  const own = 1 + beside + items * (isPage ? size : lengthOf(field, args));
+  // Whatever is above the limit is refused, however far.
+  const cost = Math.min(own, COST_MAX + 1);
+  return isConnection(type) && !ITEMS.includes(field.name) ? cost * BESIDE : cost;
 };
+
+function isConnection(type: GraphQLNamedType): boolean {
+  return type.name.endsWith('Connection');
+}
+
+/** How many items a field may hold that is no page. The items of a page are counted by the page. */
+function lengthOf({ name, type }: GraphQLField<unknown, unknown>, args: Record<string, unknown>): number {
+  if (!isListType(getNullableType(type)) || !isCompositeType(getNamedType(type)) || ITEMS.includes(name))
+    return 1;
+  if (name === 'histogram') return HISTOGRAM_LENGTH;
+  // Its values are counted as a list of the usual length already.
+  if (name === 'facets')
+    return Math.ceil((lengthOfList(args['by']) * Math.max(Number(args['top']), 1)) / LIST_LENGTH);
+  return LIST_LENGTH;
+}
+
+function lengthOfList(value: unknown): number {
+  return Array.isArray(value) ? value.length : 1;
+}
 
 /** A rule of GraphQL Armor that reports what it finds as one error of ours. */
 function rejecting<Options extends object>(

@@ -9,7 +9,6 @@ import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.t
 import { feedPage } from '../feed/page.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
 import type {
-  AuditAction,
   AuditLog,
   AuditLogConnectionResolvers,
   AuditLogResolvers,

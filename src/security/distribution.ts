@@ -26,7 +26,7 @@ import { refuseUnlessEmpty } from '../platform/refusal.ts';
 import { actionOf } from './actions.ts';
 
 /** How many intervals a histogram has at most. */
-export const BUCKETS_MAX = 1_000;
+const BUCKETS_MAX = 1_000;
 const TOP_MAX = 100;
 const HOUR_MICROS = 3_600_000_000n;
 const DAY_MICROS = 24n * HOUR_MICROS;
