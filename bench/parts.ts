@@ -13,6 +13,8 @@ export interface Part {
   readonly title: string;
   /** What exactly is measured, for the report. */
   readonly about: string;
+  /** Whether it works on the seeded log, not on a database of its own. */
+  readonly onSeeded: boolean;
   readonly measure: (stage: Stage) => Promise<Table[]>;
 }
 
@@ -23,6 +25,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
     about: `\`updateUser\`, each client with a user of its own, over HTTP with keep-alive, the audited one beside the seeded log.
 Unaudited is the same deed through the same door and transaction, in a database of the same server whose guards on \`users\` are
 disabled: it leaves out composing, hashing and inserting the record, the triggers, and what the sealer then does.`,
+    onSeeded: true,
     measure: writingCost,
   },
   reading: {
@@ -33,12 +36,14 @@ resolvers send for it, prepared, as the application role under row-level securit
 postgres.js without a transaction; rows arrive as objects, and nothing is decrypted. Each filter has a value that is common in the
 tenant. The deep page is reached by cursor: page 1,000, or the last one of a walk in steps of 500 where a filter lets less through;
 where it lets less than 500 through there is none.`,
+    onSeeded: true,
     measure: readingCost,
   },
   counting: {
     title: 'Counts and statistics',
     about: `Of the largest tenant's log, over HTTP and as SQL as above. \`countUpTo\` counts to 10,000; \`auditStatistics\` is over the
 last 30 days of the log.`,
+    onSeeded: true,
     measure: countingCost,
   },
   neighbours: {
@@ -48,12 +53,14 @@ PostGraphile 5 works on the tables of Custos through the same role and policies,
 tenant. The original's design is one heap table with random ids and twelve indexes, paged by offset, each page with a count, behind
 a plain Apollo Server without authentication or row-level security; its page 1,000 is an offset, that of the others a cursor. A ratio
 below 1 says that Custos takes less time.`,
+    onSeeded: true,
     measure: neighbourCost,
   },
   logins: {
     title: 'Sign-ins',
     about: `\`login\` over HTTP, in turns with bare comparisons of bcryptjs in as many threads as the server has for passwords. The
 event-loop delay is what the server's own metric says, which includes the 10 ms of its timer.`,
+    onSeeded: false,
     measure: loginCost,
   },
   bulk: {
@@ -62,6 +69,7 @@ event-loop delay is what the server's own metric says, which includes the 10 ms 
 COPY FROM of the same records into a plain table with the same columns, checks and indexes. \`custos verify --database\` and
 \`GET /audit/TENANT/export.ndjson\` against COPY TO of the same records. COPY is the owner's, through postgres.js to a file. Memory is
 the resident set of the process that does it.`,
+    onSeeded: true,
     measure: bulkCost,
   },
   live: {
@@ -70,12 +78,14 @@ the resident set of the process that does it.`,
 records are written straight to the database, as another process would, so they wait for the sealer to look (every 50 ms). From the
 commit to the parsed message; all of them must arrive. Memory is the server's resident set before and after they came, by their
 number.`,
+    onSeeded: false,
     measure: liveCost,
   },
   sealing: {
     title: 'Sealing',
     about: `Records are inserted as they are, without mutations, 1 and 25 a transaction; the server orders them, keeps the numbers, the
 leaves and the checkpoints. From the answer to the commit until another process hears that it is sealed.`,
+    onSeeded: false,
     measure: sealingLag,
   },
 };

@@ -34,6 +34,7 @@ interface Run {
 
 /** What is kept of a part: its figures, and the run they are of. */
 export interface Measured extends Run {
+  /** Of the seeded log; 0 where it was not used. */
   readonly records: number;
   readonly tenants: number;
   readonly tables: readonly Table[];

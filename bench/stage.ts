@@ -29,8 +29,6 @@ export interface Stage {
   readonly postgresVersion: string;
   /** The log with so many records; made when first asked for, unless the folder holds it already. */
   seeded(): Promise<SeededLog>;
-  /** How much the seeded log holds; nothing before it was asked for. */
-  size(): Promise<{ readonly records: number; readonly tenants: number }>;
   /** Makes an empty database; the one of that name is dropped. */
   emptyDatabase(name: string): Promise<void>;
   /** The environment of a process that works on a database. */
@@ -63,10 +61,6 @@ export async function openStage({ quick, records, folder: kept }: StageOptions):
     quick,
     postgresVersion: await versionAt(embedded.adminUrl()),
     seeded: () => (seeding ??= seed(stage, path.join(folder, FACTS), records)),
-    async size() {
-      const { records: held = 0, tenants = 0 } = (await seeding) ?? {};
-      return { records: held, tenants };
-    },
     emptyDatabase: (name) =>
       stage.asOwner('postgres', async (sql) => {
         await sql`drop database if exists ${sql(name)} with (force)`;
