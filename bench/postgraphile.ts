@@ -1,17 +1,21 @@
 import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { cp } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
 import { post } from './client.ts';
 import { FIELDS, type Neighbour, type Subject } from './questions.ts';
 
-const FOLDER = path.join(import.meta.dirname, 'postgraphile');
+const SOURCE = path.join(import.meta.dirname, 'postgraphile');
+// Its packages bring type definitions that would be taken for those of the code around them.
+const FOLDER = path.join(import.meta.dirname, '../node_modules/.cache/custos-bench-postgraphile');
 
 /** In a process of its own, under the Node it needs. */
 export async function startPostgraphile(
   databaseUrl: string,
 ): Promise<{ url: string; stop: () => Promise<void> }> {
+  await cp(SOURCE, FOLDER, { recursive: true });
   await promisify(execFile)('npm', ['ci'], { cwd: FOLDER });
   const child = fork(path.join(FOLDER, 'server.mjs'), {
     execPath: path.join(FOLDER, 'node_modules/.bin/node'),

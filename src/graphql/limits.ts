@@ -89,7 +89,7 @@ export function assertAllowed(
   const cost = costIn(schema, { document, operationName, variables });
   if (cost > COST_MAX)
     throw tooComplex(
-      `The operation may answer with ${cost} fields; at most ${COST_MAX} are allowed: ask for smaller pages.`,
+      `The operation may answer with more than the ${COST_MAX} fields that are allowed: ask for smaller pages or fewer fields.`,
     );
 }
 
