@@ -150,12 +150,11 @@ export interface Dated {
 /** Writes an entry into the log, as of now. */
 export async function append(tx: Tx, occasion: Occasion, entry: Entry): Promise<RecordName> {
   const id = idAt(occasion.services.clock.now());
-  const [record] = await recordsOf(tx, occasion.services, [{ id, occasion, entry }]);
-  await tx.insert(auditLogs).values(record!);
+  await appendAll(tx, occasion.services, [{ id, occasion, entry }]);
   return { tenantId: entry.tenantId, id };
 }
 
-/** Writes what happened before, by one statement however much it is. */
+/** Writes what happened at any time, by one statement however much it is. */
 export async function appendAll(
   tx: Tx,
   services: Pick<Services, 'vault'>,

@@ -172,12 +172,16 @@ function invalid(field: string, fault: string): Refusal {
   return new Refusal('INVALID_INPUT', { fields: { [field]: fault } });
 }
 
-/** The condition in SQL. */
-export function inSql(condition: Condition): SQL {
-  if ('all' in condition) return and(...condition.all.map(inSql)) ?? sql`true`;
-  if ('any' in condition) return or(...condition.any.map(inSql)) ?? sql`false`;
+/** The condition in SQL, of the log or of a table that has the columns it names. */
+export function inSql(
+  condition: Condition,
+  table: Readonly<Partial<Record<Column, AnyColumn>>> = auditLogs,
+): SQL {
+  const nested = (each: Condition) => inSql(each, table);
+  if ('all' in condition) return and(...condition.all.map(nested)) ?? sql`true`;
+  if ('any' in condition) return or(...condition.any.map(nested)) ?? sql`false`;
   // "not" alone would lose the rows whose value is absent.
-  if ('not' in condition) return sql`(${inSql(condition.not)}) is not true`;
+  if ('not' in condition) return sql`(${nested(condition.not)}) is not true`;
   // Not leakproof, so no index serves it: it only drops rows that another condition has found.
   if ('anyChange' in condition) return sql`${auditLogs.changes} <> '[]'`;
   if ('text' in condition) return containing(condition.text);
@@ -188,7 +192,7 @@ export function inSql(condition: Condition): SQL {
     // Not <<=: the range is one that row-level security lets an index serve.
     return sql`${auditLogs.ipAddress} >= ${first}::inet and ${auditLogs.ipAddress} <= ${last}::inet`;
   }
-  const column: AnyColumn = auditLogs[condition.column];
+  const column = table[condition.column]!;
   if ('from' in condition) return gte(column, condition.from);
   if ('below' in condition) return lt(column, condition.below);
   const [first, ...others] = condition.in;

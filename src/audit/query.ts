@@ -13,7 +13,6 @@ import {
   type SQL,
   sql,
 } from 'drizzle-orm';
-import { unionAll } from 'drizzle-orm/pg-core';
 
 import type { BoundedCount, OrderDirection } from '../generated/types.ts';
 import { uuidArray } from '../platform/columns.ts';
@@ -21,9 +20,11 @@ import type { ReadTx } from '../platform/db.ts';
 import { idFloor, microsOf } from '../platform/ids.ts';
 import { type Page, type PageArguments, pageOf } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
+import { type Selection, selectionOf } from '../platform/selection.ts';
 import type { Batch, Context, Scope } from './act.ts';
 import { type Condition, inSql } from './filter.ts';
 import type { PersonalValues } from './personal.ts';
+import { countKept } from './statistics.ts';
 import { auditChanges, auditLogs, type AuditLogRow } from './tables.ts';
 import { partsOf, tenantOf, waysOf } from './ways.ts';
 
@@ -41,6 +42,9 @@ const TEXT_DAYS_MAX = 31n;
  */
 const SEALED_AFTER_MICROS = 60_000_000n;
 
+/** A total is exact: where the sealer is further behind, the records are counted. The kept numbers allow for 15 minutes. */
+const KEPT_LAG_MS_MAX = 5 * 60_000;
+
 /** A page of the log. */
 export interface LogPage extends Page<AuditLogRow> {
   /** How many records the whole list has, counted no further than `max`. */
@@ -51,7 +55,7 @@ export interface LogPage extends Page<AuditLogRow> {
 
 /**
  * The page that the arguments ask for. `condition` includes what the reader is confined to. `binding` is what the cursor
- * belongs to; it is the condition, unless that moves with the clock.
+ * belongs to; it is the condition, unless that moves with the clock. Of the large columns only those in `large` are read.
  */
 export async function pageOfLog(
   context: Context,
@@ -60,7 +64,12 @@ export async function pageOfLog(
   {
     direction = 'DESC',
     binding = condition,
-  }: { direction?: OrderDirection | undefined; binding?: unknown } = {},
+    large = LARGE,
+  }: {
+    direction?: OrderDirection | undefined;
+    binding?: unknown;
+    large?: readonly LargeColumn[] | undefined;
+  } = {},
 ): Promise<LogPage> {
   refuseUnboundedText(condition, context.services.clock.now());
   const list = {
@@ -69,6 +78,7 @@ export async function pageOfLog(
     descending: direction === 'DESC',
     count: () => countOf(context, condition),
   };
+  const { columns, rowsOf } = selectionWith(large);
   const found = await pageOf<AuditLogRow>(list, page, ({ limit, descending, beyond, short }) =>
     context.read(async ({ tx, now }) => {
       const [past, before] = descending ? [lt, gt] : [gt, lt];
@@ -76,11 +86,13 @@ export async function pageOfLog(
       const read = async (span: Span | undefined, atMost: number) => {
         const bounds: Span = (id) =>
           and(beyond ? past(id, beyond) : undefined, short ? before(id, short) : undefined, span?.(id));
-        const walks = waysOf(condition).flatMap((way) => recordsOf(tx, way, bounds, now));
-        const ordered = walks.map((walk) => walk.orderBy(order(auditLogs.id)).limit(atMost));
-        const [first, second, ...others] = ordered;
-        if (first === undefined) return [];
-        return await (second === undefined ? first : merged(tx, [first, second, ...others], order, atMost));
+        const walks = waysOf(condition)
+          .flatMap((way) => recordsOf(way, bounds, now))
+          .map(
+            (records) =>
+              sql`(select ${columns} from ${records} order by ${order(auditLogs.id)} limit ${atMost})`,
+          );
+        return walks.length === 0 ? [] : rowsOf(await tx.execute(merged(walks, order, atMost)));
       };
 
       const [span, rest] = spansFrom(beyond, descending, now);
@@ -91,38 +103,49 @@ export async function pageOfLog(
   return { ...found, condition, countUpTo: (max) => countUpTo(context, condition, max) };
 }
 
+const LARGE = ['userAgent', 'context', 'details', 'changes', 'pii', 'leafHash'] as const;
+/** What a page need not read of its records where nobody asks for it. */
+export type LargeColumn = (typeof LARGE)[number];
+
+const SMALL = (Object.keys(getTableColumns(auditLogs)) as (keyof AuditLogRow)[]).filter(
+  (key) => !LARGE.some((large) => large === key),
+);
+const selections = new Map<string, Selection<AuditLogRow>>();
+
+/** Columns that are not read are absent from the rows, against their type: who leaves one out never looks at it. */
+function selectionWith(large: readonly LargeColumn[]): Selection<AuditLogRow> {
+  const wanted = LARGE.filter((key) => large.includes(key));
+  const known = selections.get(wanted.join());
+  const selection = known ?? selectionOf(auditLogs, [...SMALL, ...wanted]);
+  selections.set(wanted.join(), selection);
+  return selection;
+}
+
 /** A condition on an id, wherever it stands. */
 type Span = (id: AnyColumn) => SQL | undefined;
 
-/** The records that fulfil the condition within the bounds: one selection, or two that have none in common. */
-function recordsOf(tx: ReadTx, condition: Condition, bounds: Span, now: bigint) {
+/** The records that fulfil the condition within the bounds, as what follows `from`: one, or two that have none in common. */
+function recordsOf(condition: Condition, bounds: Span, now: bigint): SQL[] {
   const parts = partsOf(condition);
   const change = parts.find((part) => 'changed' in part);
-  const records = tx.select(getTableColumns(auditLogs)).from(auditLogs).$dynamic();
   if (!change || tenantOf(condition) === undefined)
-    return [records.where(and(bounds(auditLogs.id), inSql(condition)))];
+    return [sql`${auditLogs} where ${and(bounds(auditLogs.id), inSql(condition))}`];
 
   const edge = idFloor(now - SEALED_AFTER_MICROS);
   // Said of both tables: only what is equal does Postgres carry over by itself.
   const within: Span = (id) => and(bounds(id), lt(id, edge), ...parts.flatMap((part) => ofId(part, id)));
-  const known = tx
-    .select(getTableColumns(auditLogs))
-    .from(auditChanges)
-    .innerJoin(
-      auditLogs,
-      and(eq(auditLogs.tenantId, auditChanges.tenantId), eq(auditLogs.id, auditChanges.id)),
-    )
-    .where(
-      and(
-        eq(auditChanges.field, change.changed),
-        within(auditChanges.id),
-        within(auditLogs.id),
-        inSql(condition),
-      ),
-    )
-    .$dynamic();
-  const young = records.where(and(bounds(auditLogs.id), gte(auditLogs.id, edge), inSql(condition)));
-  return [young, known];
+  const known = and(
+    eq(auditChanges.field, change.changed),
+    within(auditChanges.id),
+    within(auditLogs.id),
+    inSql(condition),
+  );
+  const young = and(bounds(auditLogs.id), gte(auditLogs.id, edge), inSql(condition));
+  return [
+    sql`${auditLogs} where ${young}`,
+    sql`${auditChanges} join ${auditLogs} on ${auditLogs.tenantId} = ${auditChanges.tenantId} and ${auditLogs.id} = ${auditChanges.id}
+      where ${known}`,
+  ];
 }
 
 /** What a part of the condition says of the id. */
@@ -132,18 +155,12 @@ function ofId(part: Condition, id: AnyColumn): SQL[] {
   return 'below' in part ? [lt(id, part.below)] : [];
 }
 
-/** The selections as one, a record in several of them once. They are in order, so they are merged, not sorted. */
-function merged(
-  tx: ReadTx,
-  [first, second, ...others]: readonly [Selection, Selection, ...Selection[]],
-  order: typeof asc,
-  limit: number,
-) {
-  const all = unionAll(first, second, ...others).as('records');
-  return tx.selectDistinctOn([all.id]).from(all).orderBy(order(all.id)).limit(limit);
+/** The walks as one, a record of several of them once. They are in order, so they are merged, not sorted. */
+function merged(walks: readonly SQL[], order: typeof asc, limit: number): SQL {
+  if (walks.length === 1) return walks[0]!;
+  const all = sql.join([...walks], sql` union all `);
+  return sql`select distinct on (id) * from (${all}) as records order by ${order(sql`id`)} limit ${limit}`;
 }
-
-type Selection = ReturnType<typeof recordsOf>[number];
 
 /** Without an index, a text is looked for in records one by one. */
 function refuseUnboundedText(condition: Condition, now: bigint): void {
@@ -181,23 +198,24 @@ function spansFrom(start: string | undefined, descending: boolean, now: bigint):
 
 /** How many records fulfil the condition. */
 function countOf(context: Context, condition: Condition): Promise<number> {
-  return context.read(async ({ tx }) => {
-    const [row] = await tx.select({ value: count() }).from(auditLogs).where(inSql(condition));
-    return row!.value;
+  return context.read(async (scope) => {
+    const isKept = context.sealerLagMs() < KEPT_LAG_MS_MAX;
+    return (isKept ? await countKept(scope, condition) : undefined) ?? (await countIn(scope, condition));
   });
 }
 
 function countUpTo(context: Context, condition: Condition, max: number): Promise<BoundedCount> {
-  return context.read(async ({ tx }) => {
-    const found = tx
-      .select({ one: sql`1`.as('one') })
-      .from(auditLogs)
-      .where(inSql(condition))
-      .limit(max + 1)
-      .as('found');
-    const [row] = await tx.select({ value: count() }).from(found);
-    return { value: Math.min(row!.value, max), exact: row!.value <= max };
+  return context.read(async (scope) => {
+    const found = await countIn(scope, condition, max + 1);
+    return { value: Math.min(found, max), exact: found <= max };
   });
+}
+
+async function countIn({ tx, now }: Scope, condition: Condition, max?: number): Promise<number> {
+  const found = recordsOf(condition, () => undefined, now).map((records) => sql`select 1 from ${records}`);
+  const [row] = await tx.execute<{ count: string }>(sql`
+    select count(*) as count from (${sql.join(found, sql` union all `)} limit ${max ?? null}) as found`);
+  return Number(row!.count);
 }
 
 /** Where each record stands in its tenant's sealed order; null until it is sealed. One statement. */

@@ -49,7 +49,7 @@ export interface SealerOptions {
 
 const BATCH_MAX = 5_000;
 /** Between two looks, however often it is nudged: what comes in meanwhile shares a batch. */
-const GAP_MS = 5;
+const GAP_MS = 25;
 /** Between two looks of the process that seals; the others look every 50 to 250 ms. */
 const POLL_MS = 50;
 const POLL_MS_SPREAD = 200;

@@ -1,13 +1,13 @@
 /**
  * The log in numbers, exact for any span of time: whole hours and days from what the sealer keeps (audit/rollup.ts), the
- * edges from the records themselves. What a reader sees of a tenant only in part is counted from the records alone.
+ * edges from the records themselves, and everything that the kept numbers cannot tell apart.
  */
 import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
 import type { PgColumn } from 'drizzle-orm/pg-core';
 
-import { idFloor, isoOf, microsOf } from '../platform/ids.ts';
+import { idFloor, isoOf, microsFrom, microsOf } from '../platform/ids.ts';
 import type { Batch, Scope } from './act.ts';
-import { type Condition, inSql } from './filter.ts';
+import { type Column, type Condition, inSql } from './filter.ts';
 import { auditFacets, auditHours, auditLogs, type AuditLogRow } from './tables.ts';
 import { partsOf as conjunctsOf, tenantOf } from './ways.ts';
 
@@ -20,14 +20,18 @@ const SPAN_MICROS = 30n * DAY_MICROS;
  */
 const SEALED_AFTER_MICROS = 15n * 60_000_000n;
 
+/** After every record. */
+const END_MICROS = microsFrom('9999-12-31T00:00:00Z');
+/** What the kept numbers tell of a record. */
+const HOUR_COLUMNS: readonly Column[] = ['tenantId', 'action', 'status', 'severity'];
+const FACET_COLUMNS: readonly Column[] = ['tenantId'];
+
 /** The records that are counted. */
 export interface Span {
   /** The one tenant they are of; undefined for all. */
   readonly tenantId: string | undefined;
   /** The tenant again, and what else is asked of a record. */
   readonly condition: Condition;
-  /** Whether the condition lets through less than the whole tenant. */
-  readonly isPart: boolean;
   /** The first moment inside, in microseconds since 1970. */
   readonly from: bigint;
   /** The first moment outside. */
@@ -60,8 +64,15 @@ export type Facet = (typeof auditFacets.$inferSelect)['facet'];
  * days before its end.
  */
 export function spanOfCondition(condition: Condition, now: bigint): Span {
+  return spanOf(condition, (to = now) => ({ from: to - SPAN_MICROS, to }));
+}
+
+/** The span a condition names, and what it is where that is open. */
+function spanOf(
+  condition: Condition,
+  open: (to: bigint | undefined) => { readonly from: bigint; readonly to: bigint },
+): Span {
   const parts = conjunctsOf(condition);
-  const tenantId = tenantOf(condition);
   const ids = parts.flatMap((part) => ('column' in part && part.column === 'id' ? [part] : []));
   const others = parts.filter((part) => !ids.some((each) => each === part && !('in' in part)));
   const named = ids.flatMap((part) => ('in' in part ? part.in.map((id) => microsOf(String(id))) : []));
@@ -75,13 +86,12 @@ export function spanOfCondition(condition: Condition, now: bigint): Span {
       .slice(-1)
       .map((at) => at + 1n),
   ];
-  const to = inOrder(tos)[0] ?? now;
+  const otherwise = open(inOrder(tos)[0]);
   return {
-    tenantId,
+    tenantId: tenantOf(condition),
     condition: { all: others },
-    isPart: others.some((part) => tenantOf(part) === undefined || tenantOf(part) !== tenantId),
-    from: inOrder(froms).at(-1) ?? to - SPAN_MICROS,
-    to,
+    from: inOrder(froms).at(-1) ?? otherwise.from,
+    to: otherwise.to,
   };
 }
 
@@ -106,6 +116,16 @@ export const kindsIn: Batch<Span, readonly Kind[]> = (scope, spans) =>
       return rows.map(({ count, ...kind }) => ({ ...kind, count: Number(count) }));
     }),
   );
+
+/** How many records fulfil a condition; undefined where what is kept says nothing of it. */
+export async function countKept({ tx, now }: Scope, condition: Condition): Promise<number | undefined> {
+  const span = spanOf(condition, (to = END_MICROS) => ({ from: 0n, to }));
+  if (!asksOnly(span.condition, HOUR_COLUMNS)) return undefined;
+  const [row] = await tx.execute<{ count: string }>(
+    sql`select coalesce(sum(count), 0) as count from (${hoursIn(span, now)}) as hours`,
+  );
+  return Number(row!.count);
+}
 
 /** How many records there are of each period (UTC) that has any, oldest first; the value is when it begins. A week begins on Monday. */
 export async function periodsIn({ tx, now }: Scope, span: Span, unit: Period): Promise<readonly Tally[]> {
@@ -166,7 +186,7 @@ export const lastSeenIn: Batch<Span, ReadonlyMap<string, string>> = (scope, span
 
 /** Rows (hour, action, status, severity, count) that add up to the records of the span. */
 function hoursIn(span: Span, now: bigint): SQL {
-  const { whole, edges } = partsOf(span, HOUR_MICROS, now);
+  const { whole, edges } = partsOf(span, HOUR_MICROS, now, asksOnly(span.condition, HOUR_COLUMNS));
   const records = edges.map(
     (edge) => sql`
       select date_trunc('hour', created_at, 'UTC') as hour, action, status, severity, 1::bigint as count
@@ -175,14 +195,23 @@ function hoursIn(span: Span, now: bigint): SQL {
   const kept = whole.map(
     ({ from, to }) => sql`
       select hour, action, status, severity, count from audit_hours
-      where ${and(ofTenant(auditHours.tenantId, span), gte(auditHours.hour, isoOf(from)), lt(auditHours.hour, isoOf(to)))}`,
+      where ${and(inSql(span.condition, auditHours), gte(auditHours.hour, isoOf(from)), lt(auditHours.hour, isoOf(to)))}`,
   );
   return sql.join([...kept, ...records], sql` union all `);
 }
 
+/** Whether a condition asks for nothing but these columns. */
+function asksOnly(condition: Condition, columns: readonly Column[]): boolean {
+  const nested = (each: Condition) => asksOnly(each, columns);
+  if ('all' in condition) return condition.all.every(nested);
+  if ('any' in condition) return condition.any.every(nested);
+  if ('not' in condition) return nested(condition.not);
+  return 'column' in condition && columns.includes(condition.column);
+}
+
 /** Rows (value, count, failures) that add up to the records of the span that have a value. */
 function facetsIn(span: Span, facet: Facet, now: bigint): SQL {
-  const { whole, edges } = partsOf(span, DAY_MICROS, now);
+  const { whole, edges } = partsOf(span, DAY_MICROS, now, asksOnly(span.condition, FACET_COLUMNS));
   const { column, text } = VALUES[facet];
   const records = edges.map(
     (edge) => sql`
@@ -192,7 +221,7 @@ function facetsIn(span: Span, facet: Facet, now: bigint): SQL {
   const kept = whole.map(
     ({ from, to }) => sql`
       select value, count, failures from audit_facets
-      where ${and(ofTenant(auditFacets.tenantId, span), eq(auditFacets.facet, facet), gte(auditFacets.day, isoOf(from)), lt(auditFacets.day, isoOf(to)))}`,
+      where ${and(inSql(span.condition, auditFacets), eq(auditFacets.facet, facet), gte(auditFacets.day, isoOf(from)), lt(auditFacets.day, isoOf(to)))}`,
   );
   return sql.join([...kept, ...records], sql` union all `);
 }
@@ -204,22 +233,23 @@ const VALUES = {
   device: { column: auditLogs.userAgent, text: sql`user_agent` },
 } satisfies Record<Facet, { column: PgColumn; text: SQL }>;
 
-/** The whole units of a span that are sealed, if any, and the rest of it. */
-function partsOf(span: Span, unit: bigint, now: bigint): { whole: readonly Span[]; edges: readonly Span[] } {
+/** The whole units of a span that are sealed, if any and they are kept, and the rest of it. */
+function partsOf(
+  span: Span,
+  unit: bigint,
+  now: bigint,
+  isKept: boolean,
+): { whole: readonly Span[]; edges: readonly Span[] } {
   const sealed = now - SEALED_AFTER_MICROS;
   // No record is older than 1970, and division rounds towards it.
   const from = span.from < 0n ? 0n : ((span.from + unit - 1n) / unit) * unit;
   const to = ((span.to < sealed ? span.to : sealed) / unit) * unit;
-  if (span.isPart || from >= to) return { whole: [], edges: [span] };
+  if (!isKept || from >= to) return { whole: [], edges: [span] };
   const edges = [
     { ...span, to: from },
     { ...span, from: to },
   ];
   return { whole: [{ ...span, from, to }], edges: edges.filter((edge) => edge.from < edge.to) };
-}
-
-function ofTenant(column: PgColumn, { tenantId }: Span): SQL | undefined {
-  return tenantId === undefined ? undefined : eq(column, tenantId);
 }
 
 // A type, not an interface: only that is a Record to `execute`.

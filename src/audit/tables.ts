@@ -100,6 +100,7 @@ export const auditLogs = pgTable(
     index('audit_logs_user').on(table.tenantId, table.userId, table.id),
     index('audit_logs_action').on(table.tenantId, table.action, table.id),
     index('audit_logs_resource').on(table.tenantId, table.resourceId, table.id),
+    index('audit_logs_address').on(table.tenantId, table.ipAddress, table.id),
     index('audit_logs_failed')
       .on(table.tenantId, table.id)
       .where(sql`status <> 'success'`),

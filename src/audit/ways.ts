@@ -14,7 +14,7 @@ const STATUSES = Object.keys(LEAST_SEVERITY);
 const FAILED: Condition = { column: 'status', in: STATUSES.filter((status) => status !== 'success') };
 
 /** Columns with an index, the one with fewer records a value first. */
-const INDEXED: readonly Column[] = ['id', 'requestId', 'subjectHmac', 'resourceId', 'userId'];
+const INDEXED: readonly Column[] = ['id', 'requestId', 'subjectHmac', 'resourceId', 'userId', 'ipAddress'];
 
 interface Ways {
   /** The less, the fewer records have to be looked at. */

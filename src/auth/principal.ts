@@ -8,6 +8,23 @@ import { users } from '../users/tables.ts';
 import { userActor, whyShutOut } from './sessions.ts';
 import { sessions } from './tables.ts';
 
+/** What is looked at for each request, and no more. */
+const PRINCIPAL = {
+  session: { id: sessions.id, revokedAt: sessions.revokedAt, expiresAt: sessions.expiresAt },
+  user: {
+    id: users.id,
+    tenantId: users.tenantId,
+    role: users.role,
+    email: users.email,
+    fullName: users.fullName,
+    status: users.status,
+    emailVerifiedAt: users.emailVerifiedAt,
+    deletedAt: users.deletedAt,
+  },
+  tenant: { status: tenants.status, deletedAt: tenants.deletedAt },
+  settings: { requireVerifiedEmail: tenantSettings.requireVerifiedEmail },
+};
+
 /**
  * Who an access token stands for, as the database knows them now: an ended session, a user or tenant that was shut out,
  * and a changed role count from this request on. Never throws for a bad token: that is nobody, with the reason.
@@ -18,7 +35,7 @@ export async function actorOf(db: Database, services: Services, token: string | 
   if (!claims.ok) return { type: 'ANONYMOUS', because: claims.reason };
   const [found] = await db.withReadTx('PLATFORM', (tx) =>
     tx
-      .select({ session: sessions, user: users, tenant: tenants, settings: tenantSettings })
+      .select(PRINCIPAL)
       .from(sessions)
       .innerJoin(users, and(eq(users.tenantId, sessions.tenantId), eq(users.id, sessions.userId)))
       .leftJoin(tenants, eq(tenants.id, sessions.tenantId))

@@ -54,7 +54,7 @@ export async function issueTokens<M extends Mutations>(
 
 /** A user as an actor. Where the tenant wants e-mails proven, who has not done so holds only what everybody does. */
 export function userActor(
-  user: UserRow,
+  user: Pick<UserRow, 'id' | 'tenantId' | 'role' | 'email' | 'fullName' | 'emailVerifiedAt'>,
   sessionId: string,
   { requireVerifiedEmail }: Pick<EffectiveSettings, 'requireVerifiedEmail'>,
 ): UserActor {
@@ -75,8 +75,8 @@ export function userActor(
 
 /** Why an existing user may not act, if so. `tenant` is absent for those who belong to none. */
 export function whyShutOut(
-  user: UserRow,
-  tenant: TenantRow | null,
+  user: Pick<UserRow, 'tenantId' | 'status' | 'deletedAt'>,
+  tenant: Pick<TenantRow, 'status' | 'deletedAt'> | null,
 ): 'USER_INACTIVE' | 'TENANT_INACTIVE' | undefined {
   if (user.deletedAt !== null || user.status !== 'ACTIVE') return 'USER_INACTIVE';
   if (user.tenantId === PLATFORM_TENANT) return undefined;

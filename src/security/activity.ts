@@ -46,7 +46,7 @@ export const queries = {
         having('userId', id),
       ],
     });
-    return { ...past, userId: id, tenantId, condition, isPart: true };
+    return { ...past, userId: id, tenantId, condition };
   },
 
   tenantActivity: async (_root, { tenantId, days }, context) => {

@@ -3,7 +3,7 @@ import type { Change } from '../audit/entity.ts';
 import { conditionOf, havingId } from '../audit/filter.ts';
 import { after, knowPersonal, personalIn, positionIn } from '../audit/known.ts';
 import type { PersonalValues } from '../audit/personal.ts';
-import { type LogPage, pageOfLog } from '../audit/query.ts';
+import { type LargeColumn, type LogPage, pageOfLog } from '../audit/query.ts';
 import { isCut } from '../audit/recordable.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
 import { feedPage } from '../feed/page.ts';
@@ -28,8 +28,17 @@ import { proof } from './ledger.ts';
 import { within } from './reach.ts';
 import { selectedBelow } from './selected.ts';
 
-/** The fields of a record that may hold personal values. */
-const PERSONAL_FIELDS = ['actor', 'resourceName', 'details', 'changes'];
+/** The large columns that fields are answered from. */
+const LARGE_BEHIND: { readonly [Field in keyof AuditLog]?: readonly LargeColumn[] } = {
+  actor: ['pii'],
+  resourceName: ['pii'],
+  details: ['details', 'pii'],
+  changes: ['changes', 'pii'],
+  userAgent: ['userAgent'],
+  context: ['context'],
+  // Of the whole record.
+  proof: ['userAgent', 'context', 'details', 'changes', 'pii', 'leafHash'],
+};
 const COUNT_MAX = 1_000_000;
 
 export const queries = {
@@ -37,9 +46,11 @@ export const queries = {
 
   auditLogs: async (_root, { filter, orderBy, ...page }, context, info) => {
     const condition = await within(context, conditionOf(filter));
-    const found = await pageOfLog(context, condition, page, { direction: orderBy?.direction });
-    if (PERSONAL_FIELDS.some((name) => selectedBelow(info).has(name)))
-      await knowPersonal(context, found.rows);
+    const large = Object.entries(LARGE_BEHIND).flatMap(([field, columns]) =>
+      selectedBelow(info).has(field) ? columns : [],
+    );
+    const found = await pageOfLog(context, condition, page, { direction: orderBy?.direction, large });
+    if (large.includes('pii')) await knowPersonal(context, found.rows);
     return found;
   },
 

@@ -23,7 +23,7 @@ export interface Detector {
 
 const BATCH_MAX = 200;
 /** Between two looks, however often it is notified: what is sealed meanwhile shares a batch. */
-const GAP_MS = 20;
+const GAP_MS = 100;
 /** What a lost notification may cost, or the death of the process that was judging. */
 const POLL_MS = 1_000;
 const BACKOFF_MS = 50;

@@ -17,7 +17,7 @@ import { isoOf, microsFrom } from '../platform/ids.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 import { userById } from '../users/tables.ts';
 import { actionOf } from './actions.ts';
-import { managesBranches, tenantNamed, within } from './reach.ts';
+import { tenantNamed, within } from './reach.ts';
 
 export const DAY_MICROS = 86_400_000_000n;
 const DAYS_DEFAULT = 30n;
@@ -45,7 +45,7 @@ export async function spanOf(
   const own = confinedTo(context.actor);
   const named = own === undefined && tenantId !== undefined ? having('tenantId', tenantId) : ANY;
   const condition = await within(context, named);
-  return { tenantId: own ?? tenantId, condition, isPart: managesBranches(context.actor), from, to };
+  return { tenantId: own ?? tenantId, condition, from, to };
 }
 
 /** How many records of these kinds there are. */

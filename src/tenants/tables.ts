@@ -261,8 +261,8 @@ export async function settingsOf(tx: ReadTx, tenantId: string): Promise<Effectiv
   return effective(tenantId, row);
 }
 
-/** The row of a tenant, if it has one, with every default in its place. */
-export function effective(tenantId: string, row: SettingsRow | null | undefined): EffectiveSettings {
+/** The row of a tenant, if it has one, or what was read of it, with every default in its place. */
+export function effective(tenantId: string, row: Partial<SettingsRow> | null | undefined): EffectiveSettings {
   const decided = Object.entries(row ?? {}).filter(([, value]) => value !== null);
   return { ...UNDECIDED, tenantId, ...(Object.fromEntries(decided) as Partial<EffectiveSettings>) };
 }

@@ -148,11 +148,10 @@ test('as the application, numbers of a month are read from what is kept, and rec
   const raw = await rawApplication(here.database);
   const facts = await partitionFacts(here.database);
   const now = here.server.house.services.clock.now();
-  const month = { isPart: false, from: now - 30n * DAY_MICROS, to: now - DAY_MICROS / 2n };
+  const month = { from: now - 30n * DAY_MICROS, to: now - DAY_MICROS / 2n };
   const ofTenant = { ...month, tenantId: TENANT, condition: having('tenantId', TENANT) };
   const ofUser = {
     ...ofTenant,
-    isPart: true,
     condition: { all: [ofTenant.condition, having('userId', id(2, 7))] },
   };
   const twoDays = (2 * RECORDS) / DAYS;

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import type { AuditLogFilter, OrderDirection } from '../../src/generated/types.ts';
 import { idAt, isoOf, openClock } from '../../src/platform/ids.ts';
 import { isAskedFor, type LogRow, logFilters, logRows, readLogRows, writeLogRows } from '../world/logRows.ts';
+import { allSealed } from '../world/seal.ts';
 import { type Person, world } from '../world/server.ts';
 
 const PAGE = `query Page($filter: AuditLogFilter, $first: Int, $after: String, $last: Int, $before: String,
@@ -203,6 +204,7 @@ async function logOf(count: number) {
     await writeLogRows(admin, sample(made, 1)[0]!);
   };
   await write(Math.ceil((count * 5) / 3) + 10);
+  await allSealed(admin);
   const rows = (await readLogRows(admin)).toSorted((one, two) => (one.id < two.id ? -1 : 1));
   const moments = rows.filter((_, at) => at % 7 === 0).map(({ micros }) => micros);
   return {

@@ -1,0 +1,1 @@
+CREATE INDEX "audit_logs_address" ON "audit_logs" USING btree ("tenant_id","ip_address","id");
