@@ -16,7 +16,7 @@ const COPIED = 'copied_logs';
 
 /** Seeding, verification and export, each in turns with COPY of the same records. */
 export async function bulkCost(stage: Stage): Promise<Table[]> {
-  const { rounds, records } = stage.quick ? { rounds: 2, records: 20_000 } : { rounds: 3, records: 500_000 };
+  const { rounds, records } = stage.quick ? { rounds: 2, records: 20_000 } : { rounds: 3, records: 200_000 };
   const folder = await mkdtemp(path.join(tmpdir(), 'custos-copy-'));
   const file = path.join(folder, 'log.copy');
   try {
@@ -71,7 +71,7 @@ async function exporting(
   const { url, stop } = await start('serve', stage.env(SEEDED));
   try {
     const { tenantId, size } = await largest(stage);
-    const atMost = Math.min(size, stage.quick ? 20_000 : 500_000);
+    const atMost = Math.min(size, stage.quick ? 20_000 : 200_000);
     const pairs: [number, number][] = [];
     const rows = `(select * from audit_logs where tenant_id = '${tenantId}' order by id limit ${atMost})`;
     let rssMiB = 0;

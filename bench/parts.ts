@@ -4,6 +4,7 @@ import { liveCost } from './live.ts';
 import { loginCost } from './logins.ts';
 import { neighbourCost } from './neighbours.ts';
 import { countingCost, readingCost } from './reading.ts';
+import { profileOfServer } from './profile.ts';
 import { sealingLag } from './sealing.ts';
 import type { Stage } from './stage.ts';
 import { writingCost } from './writing.ts';
@@ -45,6 +46,14 @@ where it lets less than 500 through there is none.`,
 last 30 days of the log.`,
     onSeeded: true,
     measure: countingCost,
+  },
+  profile: {
+    title: 'Where the time goes',
+    about: `A CPU profile of the server while one client asks for page after page as above, and then changes a user time and again: the
+main thread, by the package or the room of Custos whose code runs. What Node and native code do counts for who called it: the
+writing to a socket of the database is \`postgres\`. Waiting for the database is not in it. The profiler itself slows it by some.`,
+    onSeeded: true,
+    measure: profileOfServer,
   },
   neighbours: {
     title: 'Side by side',

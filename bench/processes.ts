@@ -1,6 +1,8 @@
 /** What is measured has a process of its own: its clients in the same one would be measured too. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { Session } from 'node:inspector/promises';
 import { fileURLToPath } from 'node:url';
 
 import { seedLog } from '../src/commands.ts';
@@ -34,6 +36,21 @@ const JOBS = {
   async serve(): Promise<{ url: string }> {
     const server = await startServer(readSettings(process.env), log());
     untilStopped(() => server.stop());
+    return { url: server.url };
+  },
+  /** Writes its CPU profile into the file when it stops. */
+  async serveProfiled({ file }: { file: string }): Promise<{ url: string }> {
+    const server = await startServer(readSettings(process.env), log());
+    const session = new Session();
+    session.connect();
+    await session.post('Profiler.enable');
+    await session.post('Profiler.setSamplingInterval', { interval: 250 });
+    await session.post('Profiler.start');
+    untilStopped(async () => {
+      const { profile } = await session.post('Profiler.stop');
+      await writeFile(file, JSON.stringify(profile));
+      await server.stop();
+    });
     return { url: server.url };
   },
   /** Two addresses of one database: the second leaves no records of `updateUser`. */

@@ -14,7 +14,8 @@ const STRIDE = 500;
 const SQL_TARGET = { atMost: 2 };
 const DEEP_TARGET = { atMost: 1.3 };
 
-const PAGE = `query Page($filter: AuditLogFilter, $after: String) { auditLogs(filter: $filter, first: 50, after: $after) {
+/** What an administrator's table shows. */
+export const PAGE = `query Page($filter: AuditLogFilter, $after: String) { auditLogs(filter: $filter, first: 50, after: $after) {
   nodes { id createdAt action status actor { type name role } resource resourceName changes { path before after } ipAddress requestId }
   pageInfo { hasNextPage endCursor } } }`;
 const STEP = `query Step($filter: AuditLogFilter, $after: String) { auditLogs(filter: $filter, first: ${STRIDE}, after: $after) {

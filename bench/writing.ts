@@ -5,7 +5,8 @@ import { furnish, SEEDED, type Stage, type Target } from './stage.ts';
 
 const CLIENTS = [1, 16, 64];
 const UNAUDITED = 'unaudited';
-const OPERATION =
+/** A small change of a user. */
+export const CHANGE =
   'mutation Change($input: UpdateUserInput!) { updateUser(input: $input) { user { id phone } receipts { id } } }';
 const WARM_UP_MS = 1_500;
 const TARGET = { atLeast: 0.85 };
@@ -43,6 +44,6 @@ export async function writingCost(stage: Stage): Promise<Table[]> {
 function clientsOf({ url, token, userIds }: Target, count: number) {
   return userIds.slice(0, count).map((id) => () => {
     const phone = `+49 30 ${Math.floor(Math.random() * 1e9)}`;
-    return post(url, token, { query: OPERATION, variables: { input: { id, phone } } });
+    return post(url, token, { query: CHANGE, variables: { input: { id, phone } } });
   });
 }

@@ -172,6 +172,9 @@ function invalid(field: string, fault: string): Refusal {
   return new Refusal('INVALID_INPUT', { fields: { [field]: fault } });
 }
 
+/** Of few values, which have to be seen for an index of some of them to serve. */
+const OF_PARTIAL_INDEXES: readonly Column[] = ['status', 'security'];
+
 /** The condition in SQL, of the log or of a table that has the columns it names. */
 export function inSql(
   condition: Condition,
@@ -197,7 +200,8 @@ export function inSql(
   if ('below' in condition) return lt(column, condition.below);
   const [first, ...others] = condition.in;
   if (first === undefined) return sql`false`;
-  return others.length === 0 ? eq(column, first) : inArray(column, [...condition.in]);
+  const isOne = others.length === 0 ? eq(column, first) : inArray(column, [...condition.in]);
+  return OF_PARTIAL_INDEXES.includes(condition.column) ? isOne.inlineParams() : isOne;
 }
 
 /** Whether a record fulfils the condition; the same answer as SQL gives. */

@@ -1,24 +1,12 @@
 /** Pages of the log: by cursor on the id, in both directions, over whatever a condition lets through. */
-import {
-  and,
-  type AnyColumn,
-  asc,
-  count,
-  desc,
-  eq,
-  getTableColumns,
-  gt,
-  gte,
-  lt,
-  type SQL,
-  sql,
-} from 'drizzle-orm';
+import { and, type AnyColumn, asc, desc, eq, getTableColumns, gt, gte, lt, type SQL, sql } from 'drizzle-orm';
 
 import type { BoundedCount, OrderDirection } from '../generated/types.ts';
 import { uuidArray } from '../platform/columns.ts';
 import type { ReadTx } from '../platform/db.ts';
 import { idFloor, microsOf } from '../platform/ids.ts';
 import { type Page, type PageArguments, pageOf } from '../platform/page.ts';
+import { executePlanned } from '../platform/planning.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { type Selection, selectionOf } from '../platform/selection.ts';
 import type { Batch, Context, Scope } from './act.ts';
@@ -44,6 +32,9 @@ const SEALED_AFTER_MICROS = 60_000_000n;
 
 /** A total is exact: where the sealer is further behind, the records are counted. The kept numbers allow for 15 minutes. */
 const KEPT_LAG_MS_MAX = 5 * 60_000;
+
+/** A network with no more records than this is looked up, another one is met often enough on a walk. */
+const RARE_MAX = 1_000;
 
 /** A page of the log. */
 export interface LogPage extends Page<AuditLogRow> {
@@ -78,21 +69,28 @@ export async function pageOfLog(
     descending: direction === 'DESC',
     count: () => countOf(context, condition),
   };
-  const { columns, rowsOf } = selectionWith(large);
+  const selection = selectionWith(large);
   const found = await pageOf<AuditLogRow>(list, page, ({ limit, descending, beyond, short }) =>
     context.read(async ({ tx, now }) => {
       const [past, before] = descending ? [lt, gt] : [gt, lt];
       const order = descending ? desc : asc;
+      // Of all tenants at once only ids have an index.
+      const plan = tenantOf(condition) === undefined ? 'FOR_ITS_VALUES' : 'IN_INDEX_ORDER';
       const read = async (span: Span | undefined, atMost: number) => {
-        const bounds: Span = (id) =>
+        const within: Span = (id) =>
           and(beyond ? past(id, beyond) : undefined, short ? before(id, short) : undefined, span?.(id));
+        const rare = await rareIn(tx, condition, within);
+        const bounds: Span = (id) => and(within(id), rare && sql`${id} = any(${uuidArray(rare)}::uuid[])`);
+        if (rare?.length === 0) return [];
         const walks = waysOf(condition)
-          .flatMap((way) => recordsOf(way, bounds, now))
+          .flatMap((way) => recordsOf(way, bounds, now, selection))
           .map(
-            (records) =>
-              sql`(select ${columns} from ${records} order by ${order(auditLogs.id)} limit ${atMost})`,
+            ({ columns, from, id }) =>
+              sql`(select ${columns} from ${from} order by ${order(id)} limit ${atMost})`,
           );
-        return walks.length === 0 ? [] : rowsOf(await tx.execute(merged(walks, order, atMost)));
+        return walks.length === 0
+          ? []
+          : selection.rowsOf(await executePlanned(tx, plan, merged(walks, order, atMost)));
       };
 
       const [span, rest] = spansFrom(beyond, descending, now);
@@ -124,28 +122,77 @@ function selectionWith(large: readonly LargeColumn[]): Selection<AuditLogRow> {
 /** A condition on an id, wherever it stands. */
 type Span = (id: AnyColumn) => SQL | undefined;
 
-/** The records that fulfil the condition within the bounds, as what follows `from`: one, or two that have none in common. */
-function recordsOf(condition: Condition, bounds: Span, now: bigint): SQL[] {
+/**
+ * The ids of a tenant's records from the network that the condition names, if they are few. The planner knows how many records come
+ * from a network, but not of whom: it would sort a hundred thousand of them, or walk the whole log for one.
+ */
+async function rareIn(tx: ReadTx, condition: Condition, bounds: Span): Promise<string[] | undefined> {
+  const network = partsOf(condition).find((part) => 'network' in part);
+  const tenantId = tenantOf(condition);
+  if (!network || tenantId === undefined) return undefined;
+  const wanted = and(eq(auditLogs.tenantId, tenantId), inSql(network), bounds(auditLogs.id));
+  const found = await executePlanned<{ id: string }>(
+    tx,
+    'FOR_ITS_VALUES',
+    sql`select id from ${auditLogs} where ${wanted} order by ip_address limit ${RARE_MAX + 1}`,
+  );
+  return found.length > RARE_MAX ? undefined : found.map(({ id }) => id);
+}
+
+/** Records, as a statement selects them, and the id in whose order an index gives them. */
+interface Records {
+  readonly columns: SQL;
+  readonly from: SQL;
+  readonly id: AnyColumn;
+}
+
+/**
+ * The records that fulfil the condition within the bounds: one set, or two that have none in common. Without a selection they are
+ * only counted, and what `audit_changes` tells by itself is not looked up.
+ */
+function recordsOf(
+  condition: Condition,
+  bounds: Span,
+  now: bigint,
+  selection?: Selection<AuditLogRow>,
+): Records[] {
   const parts = partsOf(condition);
   const change = parts.find((part) => 'changed' in part);
-  if (!change || tenantOf(condition) === undefined)
-    return [sql`${auditLogs} where ${and(bounds(auditLogs.id), inSql(condition))}`];
+  const { id } = auditLogs;
+  const columns = selection?.columns ?? sql`1`;
+  const within = (...others: (SQL | undefined)[]): SQL =>
+    sql`${auditLogs} where ${and(...others, bounds(id), inSql(condition))}`;
+  const tenantId = tenantOf(condition);
+  if (!change || tenantId === undefined) return [{ columns, from: within(), id }];
 
   const edge = idFloor(now - SEALED_AFTER_MICROS);
-  // Said of both tables: only what is equal does Postgres carry over by itself.
-  const within: Span = (id) => and(bounds(id), lt(id, edge), ...parts.flatMap((part) => ofId(part, id)));
   const known = and(
+    eq(auditChanges.tenantId, tenantId),
     eq(auditChanges.field, change.changed),
-    within(auditChanges.id),
-    within(auditLogs.id),
-    inSql(condition),
+    lt(auditChanges.id, edge),
+    bounds(auditChanges.id),
+    ...parts.flatMap((part) => ofId(part, auditChanges.id)),
   );
-  const young = and(bounds(auditLogs.id), gte(auditLogs.id, edge), inSql(condition));
+  const named = within(eq(auditLogs.tenantId, auditChanges.tenantId), eq(id, auditChanges.id));
+  const isTold = !selection && parts.every((part) => part === change || isOfTenantOrTime(part));
   return [
-    sql`${auditLogs} where ${young}`,
-    sql`${auditChanges} join ${auditLogs} on ${auditLogs.tenantId} = ${auditChanges.tenantId} and ${auditLogs.id} = ${auditChanges.id}
-      where ${known}`,
+    { columns, from: within(gte(id, edge)), id },
+    {
+      // Its id is the one that is in order.
+      columns: selection?.columnsWith('id', auditChanges.id) ?? columns,
+      // One look-up a change: as a plain join the planner might read the whole log for it.
+      from: isTold
+        ? sql`${auditChanges} where ${known}`
+        : sql`${auditChanges} cross join lateral (select ${columns} from ${named} limit 1) as ${auditLogs} where ${known}`,
+      id: auditChanges.id,
+    },
   ];
+}
+
+/** Whether `audit_changes` answers that, too. */
+function isOfTenantOrTime(part: Condition): boolean {
+  if (!('column' in part)) return false;
+  return 'in' in part ? tenantOf(part) !== undefined : part.column === 'id';
 }
 
 /** What a part of the condition says of the id. */
@@ -190,9 +237,11 @@ function greatest(values: readonly bigint[]): bigint {
 /** The ids to look at first, and the others. The oldest record is not known: a list from there on is read in one. */
 function spansFrom(start: string | undefined, descending: boolean, now: bigint): readonly [Span?, Span?] {
   if (start === undefined && !descending) return [];
+  // No record is of a later day (audit/months.ts): the months ahead need not be opened.
+  const end = idFloor(now + DAY_MICROS);
   const from = start === undefined ? now : microsOf(start);
   const edge = idFloor(descending ? from - WINDOW_MICROS : from + WINDOW_MICROS);
-  const [older, newer]: [Span, Span] = [(id) => lt(id, edge), (id) => gte(id, edge)];
+  const [older, newer]: [Span, Span] = [(id) => lt(id, edge), (id) => and(gte(id, edge), lt(id, end))];
   return descending ? [newer, older] : [older, newer];
 }
 
@@ -212,9 +261,13 @@ function countUpTo(context: Context, condition: Condition, max: number): Promise
 }
 
 async function countIn({ tx, now }: Scope, condition: Condition, max?: number): Promise<number> {
-  const found = recordsOf(condition, () => undefined, now).map((records) => sql`select 1 from ${records}`);
-  const [row] = await tx.execute<{ count: string }>(sql`
-    select count(*) as count from (${sql.join(found, sql` union all `)} limit ${max ?? null}) as found`);
+  const found = recordsOf(condition, () => undefined, now).map(({ from }) => sql`select 1 from ${from}`);
+  const all = sql.join(found, sql` union all `);
+  const [row] = await executePlanned<{ count: string }>(
+    tx,
+    'FOR_ITS_VALUES',
+    sql`select count(*) as count from (${all} limit ${max ?? null}) as found`,
+  );
   return Number(row!.count);
 }
 

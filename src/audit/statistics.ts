@@ -5,7 +5,9 @@
 import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
 import type { PgColumn } from 'drizzle-orm/pg-core';
 
+import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
 import { idFloor, isoOf, microsFrom, microsOf } from '../platform/ids.ts';
+import { executePlanned } from '../platform/planning.ts';
 import type { Batch, Scope } from './act.ts';
 import { type Column, type Condition, inSql } from './filter.ts';
 import { auditFacets, auditHours, auditLogs, type AuditLogRow } from './tables.ts';
@@ -24,6 +26,7 @@ const SEALED_AFTER_MICROS = 15n * 60_000_000n;
 const END_MICROS = microsFrom('9999-12-31T00:00:00Z');
 /** What the kept numbers tell of a record. */
 const HOUR_COLUMNS: readonly Column[] = ['tenantId', 'action', 'status', 'severity'];
+const ACTIONS = Object.values(AUDIT_CATALOGUE);
 const FACET_COLUMNS: readonly Column[] = ['tenantId'];
 
 /** The records that are counted. */
@@ -110,9 +113,13 @@ export function recordsOf({ condition, from, to }: Pick<Span, 'condition' | 'fro
 export const kindsIn: Batch<Span, readonly Kind[]> = (scope, spans) =>
   Promise.all(
     spans.map(async (span) => {
-      const rows = await scope.tx.execute<Omit<Kind, 'count'> & { count: string }>(sql`
+      const rows = await executePlanned<Omit<Kind, 'count'> & { count: string }>(
+        scope.tx,
+        'FOR_ITS_VALUES',
+        sql`
         select action, status, severity, sum(count) as count from (${hoursIn(span, scope.now)}) as hours
-        group by action, status, severity order by sum(count) desc, action, status, severity`);
+        group by action, status, severity order by sum(count) desc, action, status, severity`,
+      );
       return rows.map(({ count, ...kind }) => ({ ...kind, count: Number(count) }));
     }),
   );
@@ -120,8 +127,10 @@ export const kindsIn: Batch<Span, readonly Kind[]> = (scope, spans) =>
 /** How many records fulfil a condition; undefined where what is kept says nothing of it. */
 export async function countKept({ tx, now }: Scope, condition: Condition): Promise<number | undefined> {
   const span = spanOf(condition, (to = END_MICROS) => ({ from: 0n, to }));
-  if (!asksOnly(span.condition, HOUR_COLUMNS)) return undefined;
-  const [row] = await tx.execute<{ count: string }>(
+  if (!asksOnly(byAction(span.condition), HOUR_COLUMNS)) return undefined;
+  const [row] = await executePlanned<{ count: string }>(
+    tx,
+    'FOR_ITS_VALUES',
     sql`select coalesce(sum(count), 0) as count from (${hoursIn(span, now)}) as hours`,
   );
   return Number(row!.count);
@@ -129,10 +138,14 @@ export async function countKept({ tx, now }: Scope, condition: Condition): Promi
 
 /** How many records there are of each period (UTC) that has any, oldest first; the value is when it begins. A week begins on Monday. */
 export async function periodsIn({ tx, now }: Scope, span: Span, unit: Period): Promise<readonly Tally[]> {
-  const rows = await tx.execute<TallyRow>(sql`
+  const rows = await executePlanned<TallyRow>(
+    tx,
+    'FOR_ITS_VALUES',
+    sql`
     select date_trunc(${unit}, hour, 'UTC') as value, sum(count) as count,
       coalesce(sum(count) filter (where status <> 'success'), 0) as failures
-    from (${hoursIn(span, now)}) as hours group by 1 order by 1`);
+    from (${hoursIn(span, now)}) as hours group by 1 order by 1`,
+  );
   return rows.map((row) => talliedAs(auditHours.hour, row));
 }
 
@@ -143,15 +156,21 @@ export async function topIn(
   facet: Facet,
   limit: number,
 ): Promise<readonly Tally[]> {
-  const rows = await tx.execute<TallyRow>(sql`
+  const rows = await executePlanned<TallyRow>(
+    tx,
+    'FOR_ITS_VALUES',
+    sql`
     select value, sum(count) as count, sum(failures) as failures from (${facetsIn(span, facet, now)}) as facets
-    group by value order by sum(count) desc, value limit ${limit}`);
+    group by value order by sum(count) desc, value limit ${limit}`,
+  );
   return rows.map((row) => talliedAs(VALUES[facet].column, row));
 }
 
 /** How many different values the records have. */
 export async function differentIn({ tx, now }: Scope, span: Span, facet: Facet): Promise<number> {
-  const [row] = await tx.execute<{ count: string }>(
+  const [row] = await executePlanned<{ count: string }>(
+    tx,
+    'FOR_ITS_VALUES',
     sql`select count(*) as count from (select distinct value from (${facetsIn(span, facet, now)}) as facets) as values`,
   );
   return Number(row!.count);
@@ -172,21 +191,26 @@ export async function endOf({ tx }: Scope, span: Span, end: 'first' | 'last'): P
 export const lastSeenIn: Batch<Span, ReadonlyMap<string, string>> = (scope, spans) =>
   Promise.all(
     spans.map(async (span) => {
-      const rows = await scope.tx.execute<{ action: string; at: string }>(sql`
+      const rows = await executePlanned<{ action: string; at: string }>(
+        scope.tx,
+        'FOR_ITS_VALUES',
+        sql`
         select seen.action, latest.at
         from (select action, max(hour) as hour from (${hoursIn(span, scope.now)}) as hours group by action) as seen
         cross join lateral (
           select created_at as at from audit_logs
           where ${inSql(recordsOf(span))} and audit_logs.action = seen.action
             and id >= audit_id_floor(seen.hour) and id < audit_id_floor(seen.hour + interval '1 hour')
-          order by id desc limit 1) as latest`);
+          order by id desc limit 1) as latest`,
+      );
       return new Map(rows.map(({ action, at }) => [action, instantOf(auditLogs.createdAt, at)]));
     }),
   );
 
 /** Rows (hour, action, status, severity, count) that add up to the records of the span. */
 function hoursIn(span: Span, now: bigint): SQL {
-  const { whole, edges } = partsOf(span, HOUR_MICROS, now, asksOnly(span.condition, HOUR_COLUMNS));
+  const condition = byAction(span.condition);
+  const { whole, edges } = partsOf(span, HOUR_MICROS, now, asksOnly(condition, HOUR_COLUMNS));
   const records = edges.map(
     (edge) => sql`
       select date_trunc('hour', created_at, 'UTC') as hour, action, status, severity, 1::bigint as count
@@ -195,9 +219,19 @@ function hoursIn(span: Span, now: bigint): SQL {
   const kept = whole.map(
     ({ from, to }) => sql`
       select hour, action, status, severity, count from audit_hours
-      where ${and(inSql(span.condition, auditHours), gte(auditHours.hour, isoOf(from)), lt(auditHours.hour, isoOf(to)))}`,
+      where ${and(inSql(condition, auditHours), gte(auditHours.hour, isoOf(from)), lt(auditHours.hour, isoOf(to)))}`,
   );
   return sql.join([...kept, ...records], sql` union all `);
+}
+
+/** The same condition, but for resources: they are those of the actions. */
+function byAction(condition: Condition): Condition {
+  if ('all' in condition) return { all: condition.all.map(byAction) };
+  if ('any' in condition) return { any: condition.any.map(byAction) };
+  if ('not' in condition) return { not: byAction(condition.not) };
+  if (!('in' in condition) || condition.column !== 'resource') return condition;
+  const actions = ACTIONS.filter(({ resource }) => condition.in.includes(resource));
+  return { column: 'action', in: actions.map(({ key }) => key) };
 }
 
 /** Whether a condition asks for nothing but these columns. */

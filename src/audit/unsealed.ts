@@ -2,6 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm';
 
 import type { ReadTx } from '../platform/db.ts';
+import { executePlanned } from '../platform/planning.ts';
 
 /** Less than the id of any record. */
 export const NIL = '00000000-0000-0000-0000-000000000000';
@@ -29,18 +30,9 @@ export type Found = {
 
 /** The next records after that place, at most `limit`. */
 export async function recordsAfter(tx: ReadTx, place: Place, limit: number): Promise<readonly Found[]> {
-  await tx.execute(IN_INDEX_ORDER);
-  return await tx.execute<Found>(recordsQuery(place, limit));
+  // A plan made anew for each look would cost more than the look itself.
+  return await executePlanned<Found>(tx, 'IN_INDEX_ORDER', recordsQuery(place, limit));
 }
-
-/**
- * The planner takes the conditions for far rarer than they are and would sort the whole backlog for each batch. In the
- * order of an index there is nothing to choose, so the plan need not be made anew for each look, which costs more than
- * the look itself.
- */
-const IN_INDEX_ORDER = sql`
-  select set_config(name, value, true) from (values ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'),
-    ('enable_sort', 'off'), ('plan_cache_mode', 'force_generic_plan')) as setting (name, value)`;
 
 function recordsQuery(place: Place, limit: number): SQL {
   const [records, order] =

@@ -113,6 +113,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     tcp_keepalives_idle: '5',
     tcp_keepalives_interval: '2',
     tcp_keepalives_count: '3',
+    // By default Postgres takes every disk for a turning one, and reads a table whole where an index would do.
+    random_page_cost: '1.1',
     TimeZone: 'UTC',
     DateStyle: 'ISO',
   };

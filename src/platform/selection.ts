@@ -5,6 +5,8 @@ import type { PgTable } from 'drizzle-orm/pg-core';
 export interface Selection<Row> {
   /** After `select`; the table stands in the statement under its own name. */
   readonly columns: SQL;
+  /** The same, but for one that is read from another table in the statement. */
+  columnsWith(key: keyof Row, other: Column): SQL;
   rowsOf(answers: readonly Readonly<Record<string, unknown>>[]): Row[];
 }
 
@@ -22,9 +24,11 @@ export function selectionOf<Table extends PgTable, Key extends keyof Table['$inf
     const isAsItCame = column.mapFromDriverValue === Column.prototype.mapFromDriverValue;
     return { key, name: column.name, decoder: isAsItCame ? undefined : column };
   });
-  const names = parts.map(({ name }) => `"${getTableName(table)}"."${name}"`);
+  const listed = (other?: readonly [Key, Column]) =>
+    sql.raw(parts.map(({ key }) => nameOf(key === other?.[0] ? other[1] : columns[key]!)).join(', '));
   return {
-    columns: sql.raw(names.join(', ')),
+    columns: listed(),
+    columnsWith: (key, other) => listed([key, other]),
     rowsOf: (answers) =>
       answers.map((answer) => {
         const row: Record<string, unknown> = {};
@@ -35,4 +39,8 @@ export function selectionOf<Table extends PgTable, Key extends keyof Table['$inf
         return row as Pick<Table['$inferSelect'], Key>;
       }),
   };
+}
+
+function nameOf({ table, name }: Column): string {
+  return `"${getTableName(table)}"."${name}"`;
 }

@@ -35,7 +35,7 @@ export async function withinAllAbout(
 }
 
 /** Whether an actor sees the log of its branches only. */
-export function managesBranches(actor: Context['actor']): actor is UserActor {
+function managesBranches(actor: Context['actor']): actor is UserActor {
   return actor.type === 'USER' && actor.role === 'BRANCH_MANAGER';
 }
 

@@ -1,7 +1,4 @@
-import { drizzle } from 'drizzle-orm/postgres-js';
-
-import type { ReadTx } from '../../src/platform/db.ts';
-import type { RawApplication, RawTenancy } from './application.ts';
+import type { Database, ReadTx, Tenancy } from '../../src/platform/db.ts';
 
 /** A node of a plan, as EXPLAIN (FORMAT JSON) has it. */
 export interface PlanNode {
@@ -14,39 +11,44 @@ export interface PlanNode {
   readonly Plans?: readonly PlanNode[];
 }
 
-/** What Postgres would do for one statement. */
+/** What Postgres does for one statement. */
 export interface Plan {
   readonly statement: string;
   readonly nodes: readonly PlanNode[];
 }
 
-/**
- * The plans of all that the work asks, as the application with row-level security on. The work is given a transaction in
- * which every statement is explained instead of run, and answers nothing.
- */
+type Send = (text: string, parameters?: readonly unknown[]) => Promise<readonly Record<string, unknown>[]>;
+
+/** The plans of all that the work asks, through the door it always goes through. Every statement is explained, then run. */
 export async function plansOf(
-  raw: RawApplication,
-  tenancy: RawTenancy,
+  db: Database,
+  tenancy: Tenancy,
   work: (tx: ReadTx) => Promise<unknown>,
 ): Promise<Plan[]> {
-  const plans: Plan[] = [];
-  await raw.run(tenancy, async (sql) => {
-    const explain = async (statement: string, parameters: readonly unknown[] = []) => {
-      const [row] = await sql.unsafe(`explain (format json) ${statement}`, parameters as never[]);
-      const [{ Plan: plan }] = row!['QUERY PLAN'] as [{ Plan: PlanNode }];
-      plans.push({ statement, nodes: nodesOf(plan) });
-      return [];
-    };
-    const client = {
-      options: { parsers: {}, serializers: {} },
-      unsafe(statement: string, parameters?: readonly unknown[]) {
-        const answer = explain(statement, parameters);
-        return Object.assign(answer, { values: () => answer });
-      },
-    };
-    await work(drizzle(client as never));
-  });
-  return plans;
+  const explained: Promise<Plan>[] = [];
+  await db.withReadTx(
+    tenancy,
+    async (tx) => {
+      const { $client: client } = tx as ReadTx & { $client: { unsafe: Send } };
+      const send = client.unsafe;
+      client.unsafe = (statement, parameters) => {
+        // A setting has no plan worth a look.
+        if (!statement.startsWith('select set_config')) {
+          const answer = send(`explain (format json) ${statement}`, parameters);
+          explained.push(answer.then(([row]) => ({ statement, nodes: nodesOf(planIn(row!)) })));
+        }
+        return send(statement, parameters);
+      };
+      await work(tx);
+    },
+    { deadlineMs: 60_000 },
+  );
+  return await Promise.all(explained);
+}
+
+function planIn(row: Record<string, unknown>): PlanNode {
+  const [{ Plan: plan }] = row['QUERY PLAN'] as [{ Plan: PlanNode }];
+  return plan;
 }
 
 function nodesOf(plan: PlanNode): PlanNode[] {
