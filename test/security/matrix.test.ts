@@ -25,6 +25,7 @@ import {
   type Thing,
   understudy,
 } from '../world/matrixStage.ts';
+import { allSealed } from '../world/seal.ts';
 import { type LiveStep, subscribe } from '../world/socket.ts';
 import { introspected, selectionOf, selectionsOf } from '../world/selection.ts';
 import { reasonOf, type Reply, type Speech, speechOver, TRANSPORTS } from '../world/transports.ts';
@@ -191,6 +192,8 @@ test('over WEBSOCKET every subscription delivers what is theirs to see, and noth
   for (const { person, ...rest } of knocks) {
     const { requestId } = await here.signIn(person.email, 'wrong password');
     failures.push({ ...rest, id: await recordOf(here, requestId), of: person.id });
+    // What one batch seals is in order in each log, and who follows all logs gets it log by log.
+    await allSealed(here.database.admin);
   }
   for (const { cells, name, who, steps } of beginnings) {
     if (!steps) continue;

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 
 import { sessionOf } from '../world/auditRecord.ts';
 import { APPENDED, FAILED, livePeople } from '../world/live.ts';
+import { allSealed } from '../world/seal.ts';
 import { type Answer, PASSWORD, type Person } from '../world/server.ts';
 
 const CLOSED_FORBIDDEN = 4403;
@@ -90,6 +91,8 @@ test.each(Object.entries(RACES_FOR))(
       await Promise.all(events);
 
       expect([revoked.errors, code]).toEqual([[], CLOSED_FORBIDDEN]);
+      // Who is to go is told at once; the record has its position only when it is sealed.
+      await allSealed(people.here.database.admin);
       const record = await root.ask(
         'query ($id: ID!) { auditLog(id: $id) { position } }',
         revoked.data.receipts[0],
