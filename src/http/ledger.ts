@@ -4,7 +4,7 @@
  */
 import { Readable } from 'node:stream';
 
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify';
 
 import { confinedTo } from '../audit/act.ts';
 import { checkpointOf } from '../audit/checkpoints.ts';
@@ -26,6 +26,7 @@ import { visibleRecord } from '../security/auditLogs.ts';
 import type { TrustedProxies } from './address.ts';
 import { bearerToken, requestFacts } from './request.ts';
 import { refuse } from './refusal.ts';
+import { SENDS_A_FILE } from './sending.ts';
 
 /** What never changes may be kept for ever, but by nobody between: it is not for everybody. */
 const IMMUTABLE = 'private, max-age=31536000, immutable';
@@ -99,9 +100,9 @@ export function serveLedger(app: FastifyInstance, { house, trusted }: LedgerOpti
     return found && { body: found.file!, type: TEXT, caching: BRIEF };
   };
   // Who reads a record may prove it.
-  route('/audit/:tenant/proof/:file', proof, 'AUDIT_READ');
+  route('/audit/:tenant/proof/:file', proof, { scope: 'AUDIT_READ' });
 
-  route('/audit/:tenant/export.ndjson', async ({ context, tenantId, query }) => {
+  const exported = async ({ context, tenantId, query }: Asked) => {
     const end = await signedSize(context, tenantId);
     if (end === 0) return undefined;
     const unknown = Object.keys(query).find((name) => !['from', 'to'].includes(name));
@@ -114,15 +115,16 @@ export function serveLedger(app: FastifyInstance, { house, trusted }: LedgerOpti
     const { vault, signer } = services;
     const body = Readable.from(exportedLines({ db, vault, signer, tenantId, from, to }));
     return { body, type: 'application/x-ndjson', caching: BRIEF };
-  });
+  };
+  route('/audit/:tenant/export.ndjson', exported, { scope: 'AUDIT_VERIFY', ...SENDS_A_FILE });
 
   /** What is not there, or not for the caller, is not found. */
   function route(
     url: string,
     resource: (asked: Asked) => Promise<Resource | null | undefined>,
-    scope: Scope = 'AUDIT_VERIFY',
+    { scope, ...options }: { readonly scope: Scope } & RouteShorthandOptions = { scope: 'AUDIT_VERIFY' },
   ) {
-    app.get(url, async (request, reply) => {
+    app.get(url, options, async (request, reply) => {
       let context: OperationContext | undefined;
       try {
         context = await openContext(house, {

@@ -1,4 +1,5 @@
 /** The log as static resources: what anybody with a client of https://c2sp.org/tlog-tiles reads. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 
 import { openCheckpoint, parseVerifierKey } from '../../src/ledger/checkpoint.ts';
@@ -7,6 +8,8 @@ import { rootOf } from '../../src/ledger/merkle.ts';
 import { hashesIn } from '../../src/ledger/tiles.ts';
 import { parseProof, verifyProof } from '../../src/ledger/proof.ts';
 import { idAt, signed, withRecords } from '../world/ledger.ts';
+import { record } from '../world/records.ts';
+import { allSigned } from '../world/seal.ts';
 import type { Person } from '../world/server.ts';
 
 test('tiles, checkpoints and entries make the tree whose head is signed, and never change', async () => {
@@ -106,6 +109,23 @@ test('it is for those who may verify, each for its own tenant', async () => {
   expect([nobody.status, nobody.headers.get('www-authenticate')]).toEqual([401, 'Bearer']);
   expect(await nobody.json()).toMatchObject({ errors: [{ extensions: { reason: 'SIGN_IN_REQUIRED' } }] });
 });
+
+test(
+  'an export takes as long as its reader needs, past the time that other answers have',
+  { timeout: 60_000 },
+  async () => {
+    const { here, admin } = await withRecords(3);
+    const tenantId = admin.tenantId!;
+    // More than the buffers between server and reader hold.
+    const details = { note: 'x'.repeat(50_000) };
+    await record(here.server.house.db, ...Array.from({ length: 400 }, () => ({ tenantId, details })));
+    await allSigned(here.database.admin);
+    const headers = { authorization: `Bearer ${admin.token}` };
+    const response = await fetch(`${here.url}/audit/${tenantId}/export.ndjson`, { headers });
+    await pause(31_000);
+    expect((await response.text()).match(/^{"position":/gm)).toHaveLength(405);
+  },
+);
 
 test('a span that is not there is refused with what is allowed', async () => {
   const { here, admin, size } = await withRecords(3);

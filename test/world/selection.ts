@@ -1,13 +1,17 @@
 import {
+  assertEnumType,
   buildClientSchema,
   getIntrospectionQuery,
   getNamedType,
+  getNullableType,
+  type GraphQLArgument,
   type GraphQLField,
   type GraphQLOutputType,
   type GraphQLSchema,
   type IntrospectionQuery,
   isAbstractType,
   isLeafType,
+  isListType,
   isObjectType,
   isRequiredArgument,
 } from 'graphql';
@@ -46,8 +50,17 @@ function fieldsOf(
   levels: number,
 ): string[] {
   return fields
-    .filter(
-      ({ type, args }) => (levels > 1 || isLeafType(getNamedType(type))) && !args.some(isRequiredArgument),
-    )
-    .map(({ name, type }) => `${name} ${selectionOf(schema, type, levels - 1)}`.trim());
+    .filter(({ type }) => levels > 1 || isLeafType(getNamedType(type)))
+    .map(({ name, args, type }) => `${name}${given(args)} ${selectionOf(schema, type, levels - 1)}`.trim());
+}
+
+/** What has to be given, which can only be a choice: all of it where several may be chosen, else the first. */
+function given(args: readonly GraphQLArgument[]): string {
+  const values = args.filter(isRequiredArgument).map(({ name, type }) => {
+    const choices = assertEnumType(getNamedType(type))
+      .getValues()
+      .map((value) => value.name);
+    return `${name}: ${isListType(getNullableType(type)) ? `[${choices.join(', ')}]` : choices[0]}`;
+  });
+  return values.length > 0 ? `(${values.join(', ')})` : '';
 }
