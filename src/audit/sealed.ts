@@ -51,8 +51,7 @@ async function placesIn(
         lt(auditSeals.firstSeq, BigInt(to)),
         gte(
           auditSeals.firstSeq,
-          sql`coalesce((
-            select max(first_seq) from audit_seals where tenant_id = ${tenantId} and first_seq <= ${from}), 0)`,
+          sql`(select max(first_seq) from audit_seals where tenant_id = ${tenantId} and first_seq <= ${from})`,
         ),
       ),
     )
