@@ -269,7 +269,7 @@ async function reachedFrom(
 ): Promise<string[]> {
   if (!who.person) return [];
   const { type, args: known } = schema.getQueryType()!.getFields()[field]!;
-  const few = known.some(({ name }) => name === 'first') ? '(first: 10)' : '';
+  const few = known.some(({ name }) => name === 'first') ? '(first: 5)' : '';
   const shown =
     typeof args === 'string'
       ? []
