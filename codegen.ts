@@ -173,6 +173,7 @@ const config: CodegenConfig = {
           UserActivity: '../security/activity.ts#ActivityOfUser',
           TenantActivity: '../security/activity.ts#ActivityOfTenant',
           AuditStatistics: '../audit/statistics.ts#Span',
+          AuditExport: '../archive/tables.ts#AuditExportRow',
           AuditCheckpoint: '../audit/checkpoints.ts#CheckpointRow',
           AuditActionInfo: '../security/catalogue.ts#CatalogueEntry',
         },

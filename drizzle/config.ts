@@ -8,6 +8,7 @@ export default defineConfig({
     './src/auth/tables.ts',
     './src/audit/tables.ts',
     './src/security/tables.ts',
+    './src/archive/tables.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'index' },

@@ -124,9 +124,9 @@ function midnight(day: string): bigint {
 program
   .command('verify')
   .description(
-    'check an exported log, the .tlog-proof of a record, or the whole database, against what was signed',
+    'check an exported log, a file by its .manifest, the .tlog-proof of a record, or the whole database, against what was signed',
   )
-  .argument('[file]', 'an exported log (NDJSON) or a .tlog-proof')
+  .argument('[file]', 'an exported log (NDJSON), a .manifest beside its file, or a .tlog-proof')
   .option('--database', 'check the database that DATABASE_URL leads to')
   .option(
     '--key <key>',

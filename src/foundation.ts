@@ -10,6 +10,7 @@ import { assertConfinable, assertConfined } from './platform/confinement.ts';
 import { deriveKey } from './platform/crypto.ts';
 import { type Database, DatabaseError, openDatabase } from './platform/db.ts';
 import { openClock } from './platform/ids.ts';
+import { openJobs } from './platform/jobs.ts';
 import { type Keys, openKeys } from './platform/keys.ts';
 import { openMailer } from './platform/mail.ts';
 import { assertKnownMigrations, migrate } from './platform/migrate.ts';
@@ -104,6 +105,8 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
         workers: settings.passwordWorkers,
       }),
     ),
+    jobs: opened(await openJobs({ db, log })),
+    keyFor: (purpose) => deriveKey(keys.master, `custos ${purpose}`),
     tokens: openTokens({ privateKey: keys.jwt, issuer, audience: issuer, now: () => clock.now() }),
     mailer: opened(
       openMailer({ smtpUrl: settings.smtpUrl, from: settings.mailFrom, dataDir: settings.dataDir, log }),

@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino';
 
+import { openExports } from './archive/exportJob.ts';
 import { openCheckpoints } from './audit/checkpoints.ts';
 import type { Recorded } from './audit/record.ts';
 import { openSealer, SEALED_CHANNEL } from './audit/seal.ts';
@@ -87,6 +88,7 @@ export async function startServer(
     const house: House = { db, services, feed, recorded, sealerLagMs };
     const detector = opened(openDetector(house, bus));
     opened(openVerifier(house));
+    await openExports(house);
 
     const schema = openSchema();
     const { trustedDocuments } = settings;

@@ -1,4 +1,5 @@
 /** `custos verify`: checks an exported log, the proof of one record, or the whole database. Prints what it found. */
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
@@ -10,15 +11,32 @@ import { databaseAsItIs, openParts } from './foundation.ts';
 import { parseVerifierKey, printVerifierKey, type VerifierKey } from './ledger/checkpoint.ts';
 import { checkExport } from './ledger/exportFile.ts';
 import { hashOfRecord } from './ledger/leaf.ts';
+import { MANIFEST_HEADING, openManifest } from './ledger/manifest.ts';
 import { parseProof, PROOF_HEADING, verifyProof } from './ledger/proof.ts';
 import { openKeys } from './platform/keys.ts';
 
-/** Checks an exported log or a `.tlog-proof`; rejects with what is wrong. `key` is the text of a verifier key. */
+/** Checks an exported log, a manifest with its file, or a `.tlog-proof`; rejects with what is wrong. `key` is the text of a verifier key. */
 export async function verifyFile(file: string, keyText: string | undefined): Promise<string[]> {
   const key = keyText === undefined ? undefined : parseVerifierKey(keyText);
-  return (await startsWith(file, PROOF_HEADING))
-    ? await checkedProof(file, key)
-    : await checkedExport(file, key);
+  if (await startsWith(file, PROOF_HEADING)) return await checkedProof(file, key);
+  if (await startsWith(file, MANIFEST_HEADING)) return await checkedManifest(file, key);
+  return await checkedExport(file, key);
+}
+
+/** The file a manifest tells of is beside it, under its name without `.manifest`. */
+async function checkedManifest(file: string, trusted: VerifierKey | undefined): Promise<string[]> {
+  const manifest = openManifest(await readFile(file, 'utf8'), trusted);
+  const told = file.replace(/\.manifest$/, '');
+  if (told === file) throw new Error('a manifest is named after its file: FILE.manifest beside FILE');
+  const hash = createHash('sha256');
+  for await (const bytes of createReadStream(told)) hash.update(bytes as Buffer);
+  if (hash.digest('hex') !== manifest.sha256)
+    throw new Error(`${told} is not the file that its manifest tells of: the SHA-256 is another`);
+  const { rows, from, to, log, key } = manifest;
+  return [
+    `${told} holds ${rows} of the records from ${from} up to ${to} of ${log}, as it was made from them.`,
+    ...warningUnless(trusted, key),
+  ];
 }
 
 async function checkedProof(file: string, key: VerifierKey | undefined): Promise<string[]> {
@@ -33,11 +51,14 @@ async function checkedExport(file: string, trusted: VerifierKey | undefined): Pr
   const { key, from, to, head } = await checkExport(lines, trusted);
   return [
     `${to - from} records, from ${from} up to ${to}, are those of ${head.origin}, as it was with ${head.size} records.`,
-    ...(trusted
-      ? []
-      : [
-          `Checked with the key the file itself names: compare it with the one you were given.\n${printVerifierKey(key)}`,
-        ]),
+    ...warningUnless(trusted, key),
+  ];
+}
+
+function warningUnless(trusted: VerifierKey | undefined, key: VerifierKey): string[] {
+  if (trusted) return [];
+  return [
+    `Checked with the key the file itself names: compare it with the one you were given.\n${printVerifierKey(key)}`,
   ];
 }
 

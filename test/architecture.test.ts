@@ -14,6 +14,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   tenants: 4,
   users: 4,
   security: 4,
+  archive: 4,
   graphql: 5,
   http: 6,
   roof: 7,

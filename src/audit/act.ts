@@ -16,6 +16,7 @@ import type {
 } from '../generated/types.ts';
 import type { ReadTx, Tx } from '../platform/db.ts';
 import type { Clock } from '../platform/ids.ts';
+import type { Jobs } from '../platform/jobs.ts';
 import type { Mailer } from '../platform/mail.ts';
 import type { Passwords } from '../platform/passwords.ts';
 import type { Throttle } from '../platform/throttle.ts';
@@ -40,6 +41,9 @@ export interface Services {
   readonly signer: Signer;
   readonly throttle: Throttle;
   readonly heldBack: HeldBack;
+  readonly jobs: Jobs;
+  /** A key of 256 bits for one purpose, which says nothing about those for others. */
+  readonly keyFor: (purpose: string) => Buffer;
   /** Where users reach this server, without a trailing slash: links in mails begin with it. */
   readonly publicUrl: string;
 }
@@ -118,6 +122,8 @@ export interface Context {
   demand(scope: Permission): void;
   /** Runs a query in the request's one read-only transaction. */
   read<T>(query: (scope: Scope) => Promise<T>): Promise<T>;
+  /** Runs a query in a transaction that sees what is there by now, as who the caller is by now; refuses who may not ask any more. */
+  lookAgain<T>(query: (scope: Scope) => Promise<T>): Promise<T>;
   /** Looks a key up together with the others that are asked for at the same time. */
   load<Key, Value>(batch: Batch<Key, Value>, key: Key): Promise<Value>;
   /**

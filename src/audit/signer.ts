@@ -1,7 +1,7 @@
 /** Who signs the heads of the trees, and under which name; see ledger/checkpoint.ts. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 
-import { printVerifierKey, signCheckpoint, type VerifierKey } from '../ledger/checkpoint.ts';
+import { printVerifierKey, signCheckpoint, signNote, type VerifierKey } from '../ledger/checkpoint.ts';
 import type { Database } from '../platform/db.ts';
 import { settingFault } from '../platform/settings.ts';
 import { auditLedger } from './tables.ts';
@@ -12,6 +12,8 @@ export interface Signer {
   key(tenantId: string): VerifierKey;
   /** The note of a checkpoint. */
   sign(tenantId: string, size: number, root: Buffer): string;
+  /** A text that ends with a line break as a note, signed as the checkpoints are. */
+  signNote(tenantId: string, text: string): string;
 }
 
 export interface SignerOptions {
@@ -38,6 +40,7 @@ export async function openSigner({ db, privateKey, url }: SignerOptions): Promis
   return {
     key,
     sign: (tenantId, size, root) => signCheckpoint({ origin: key(tenantId).name, size, root }, privateKey),
+    signNote: (tenantId, text) => signNote(text, key(tenantId).name, privateKey),
   };
 }
 

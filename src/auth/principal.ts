@@ -33,6 +33,15 @@ export async function actorOf(db: Database, services: Services, token: string | 
   if (token === undefined) return { type: 'ANONYMOUS' };
   const claims = services.tokens.verify(token);
   if (!claims.ok) return { type: 'ANONYMOUS', because: claims.reason };
+  return await actorOfSession(db, services, claims);
+}
+
+/** Who a session stands for, if it is that user's; as `actorOf`. */
+export async function actorOfSession(
+  db: Database,
+  services: Services,
+  { sessionId, userId }: { readonly sessionId: string; readonly userId?: string },
+): Promise<Actor> {
   const [found] = await db.withReadTx('PLATFORM', (tx) =>
     tx
       .select(PRINCIPAL)
@@ -40,9 +49,10 @@ export async function actorOf(db: Database, services: Services, token: string | 
       .innerJoin(users, and(eq(users.tenantId, sessions.tenantId), eq(users.id, sessions.userId)))
       .leftJoin(tenants, eq(tenants.id, sessions.tenantId))
       .leftJoin(tenantSettings, eq(tenantSettings.tenantId, sessions.tenantId))
-      .where(eq(sessions.id, claims.sessionId)),
+      .where(eq(sessions.id, sessionId)),
   );
-  if (!found || found.user.id !== claims.userId) return { type: 'ANONYMOUS', because: 'TOKEN_INVALID' };
+  if (!found || (userId !== undefined && found.user.id !== userId))
+    return { type: 'ANONYMOUS', because: 'TOKEN_INVALID' };
   const { session, user, tenant, settings } = found;
   if (session.revokedAt !== null || session.expiresAt <= isoOf(services.clock.now())) {
     return { type: 'ANONYMOUS', because: 'SESSION_REVOKED' };

@@ -6,6 +6,7 @@ const READERS = [...MEMBERS, 'AUDIT_READ', 'SETTINGS_READ'] as const satisfies r
 const AUDITORS = [
   ...READERS,
   'AUDIT_VERIFY',
+  'AUDIT_EXPORT',
   'USERS_READ',
   'SECURITY_READ',
   'SECURITY_READ_OWN',

@@ -58,6 +58,13 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     tx,
   });
 
+  /** Who the caller is by now; refuses them what they may not do any more. */
+  const recognise = async () => {
+    actor = await caller.authenticate();
+    reader = actor;
+    for (const scope of demanded) assertMay(actor, scope);
+  };
+
   const context: OperationContext = {
     get actor() {
       return reader;
@@ -78,6 +85,12 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
       } catch (cause) {
         throw withoutParameters(cause);
       }
+    },
+
+    async lookAgain(query) {
+      await context.settle();
+      await recognise();
+      return await context.read(query);
     },
 
     load<Key, Value>(batch: Batch<Key, Value>, key: Key) {
@@ -119,9 +132,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
           if (!row) return { cursor, row };
           if (fulfils(row, concerning)) {
             try {
-              actor = await caller.authenticate();
-              reader = actor;
-              for (const scope of demanded) assertMay(actor, scope);
+              await recognise();
               // Who comes back with the last cursor goes on with what they may see now.
               if (!isSame(await conditionNow(), condition)) throw new Refusal('SESSION_REVOKED');
             } catch (cause) {

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { makeExecutableSchema } from '@graphql-tools/schema';
 import type { GraphQLSchema } from 'graphql';
 
+import * as exports from '../archive/exports.ts';
 import type { Context, Deeds } from '../audit/act.ts';
 import * as auth from '../auth/resolvers.ts';
 import type { QueryResolvers, Resolvers, SubscriptionResolvers } from '../generated/types.ts';
@@ -21,7 +22,7 @@ import { scalars } from './scalars.ts';
 
 const SDL = new URL('../../schema/', import.meta.url);
 
-const deeds: Deeds = { ...auth.deeds, ...tenants.deeds, ...users.deeds, ...events.deeds };
+const deeds: Deeds = { ...auth.deeds, ...tenants.deeds, ...users.deeds, ...events.deeds, ...exports.deeds };
 
 const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...auth.queries,
@@ -34,6 +35,7 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...activity.queries,
   ...statistics.queries,
   ...events.queries,
+  ...exports.queries,
   node: async (_root, { id }, context) => {
     const user = await users.visibleUser(context, id);
     if (user) return { __typename: 'User' as const, ...user };
@@ -58,7 +60,10 @@ function seesEvents({ actor }: Context): boolean {
   return actor.type === 'USER' && actor.scopes.has('SECURITY_READ_OWN');
 }
 
-const Subscription: Required<Omit<SubscriptionResolvers, '__isTypeOf'>> = events.subscriptions;
+const Subscription: Required<Omit<SubscriptionResolvers, '__isTypeOf'>> = {
+  ...events.subscriptions,
+  ...exports.subscriptions,
+};
 
 /** The schema of schema/*.graphql, with its resolvers and its directives made real. */
 export function openSchema(): GraphQLSchema {
@@ -73,6 +78,7 @@ export function openSchema(): GraphQLSchema {
     ...activity.types,
     ...statistics.types,
     ...events.types,
+    ...exports.types,
     Query,
     Subscription,
   };

@@ -30,6 +30,7 @@ import { spannedFrom } from '../platform/tracing.ts';
 import { parseTrustedProxies } from './address.ts';
 import { openConnectionLimit } from './connectionLimit.ts';
 import { serveEvents } from './events.ts';
+import { serveExports } from './exports.ts';
 import { serveExplorer } from './explorer.ts';
 import { faultBody, hardened } from './hardened.ts';
 import { serveLedger } from './ledger.ts';
@@ -204,6 +205,7 @@ export async function listen({
   );
   serveEvents(app, { house, schema, trusted, limit, stuckMsMax });
   serveLedger(app, { house, trusted });
+  serveExports(app, { house, trusted });
   for (const each of alsoServe) each.serve(app);
 
   await app.listen({ host, port }).catch(async (cause: unknown) => {

@@ -31,16 +31,30 @@ export interface VerifierKey {
 
 /** The note of a checkpoint, signed. */
 export function signCheckpoint(head: TreeHead, privateKey: KeyObject): string {
-  const text = `${head.origin}\n${head.size}\n${head.root.toString('base64')}\n`;
-  const signature = sign(null, Buffer.from(text), privateKey);
-  const id = keyId(head.origin, rawKey(createPublicKey(privateKey)));
-  return `${text}\n— ${head.origin} ${Buffer.concat([id, signature]).toString('base64')}\n`;
+  return signNote(`${head.origin}\n${head.size}\n${head.root.toString('base64')}\n`, head.origin, privateKey);
 }
 
 /** What a checkpoint says; throws an Error that tells what is wrong unless this key signed it for its log. */
-export function openCheckpoint(note: string, { name, publicKey }: VerifierKey): TreeHead {
+export function openCheckpoint(note: string, key: VerifierKey): TreeHead {
+  const [origin = '', size = '', root = '', ...rest] = openNote(note, key, 'checkpoint').split('\n');
+  const head = { origin, size: Number(size), root: fromBase64(root) };
+  const isPlain = rest.length === 1 && /^(0|[1-9]\d*)$/.test(size) && Number.isSafeInteger(head.size);
+  if (!isPlain || head.root.length !== HASH_BYTES) throw new Error('The checkpoint is malformed.');
+  if (origin !== key.name) throw new Error(`The checkpoint is one of ${origin}, not of ${key.name}.`);
+  return head;
+}
+
+/** A text that ends with a line break, signed under that name. */
+export function signNote(text: string, name: string, privateKey: KeyObject): string {
+  const signature = sign(null, Buffer.from(text), privateKey);
+  const id = keyId(name, rawKey(createPublicKey(privateKey)));
+  return `${text}\n— ${name} ${Buffer.concat([id, signature]).toString('base64')}\n`;
+}
+
+/** The text of a signed note; throws an Error that tells what is wrong with this kind of note unless this key signed it. */
+export function openNote(note: string, { name, publicKey }: VerifierKey, kind: string): string {
   const end = note.length <= NOTE_CHARS_MAX ? note.lastIndexOf('\n\n') : -1;
-  if (end < 0 || !SIGNATURES.test(note.slice(end + 2))) throw new Error('This is not a signed checkpoint.');
+  if (end < 0 || !SIGNATURES.test(note.slice(end + 2))) throw new Error(`This is not a signed ${kind}.`);
   const text = note.slice(0, end + 1);
   const id = keyId(name, rawKey(publicKey));
   const ours = note
@@ -50,16 +64,11 @@ export function openCheckpoint(note: string, { name, publicKey }: VerifierKey): 
     .filter(([, signer]) => signer === name)
     .map(([, , signature = '']) => fromBase64(signature))
     .filter((bytes) => bytes.subarray(0, KEY_ID_BYTES).equals(id));
-  if (ours.length === 0) throw new Error(`The checkpoint is not signed with the key of ${name}.`);
+  if (ours.length === 0) throw new Error(`The ${kind} is not signed with the key of ${name}.`);
   if (!ours.every((bytes) => verify(null, Buffer.from(text), publicKey, bytes.subarray(KEY_ID_BYTES)))) {
-    throw new Error(`The checkpoint's signature by ${name} is wrong.`);
+    throw new Error(`The ${kind}'s signature by ${name} is wrong.`);
   }
-  const [origin = '', size = '', root = '', ...rest] = text.split('\n');
-  const head = { origin, size: Number(size), root: fromBase64(root) };
-  const isPlain = rest.length === 1 && /^(0|[1-9]\d*)$/.test(size) && Number.isSafeInteger(head.size);
-  if (!isPlain || head.root.length !== HASH_BYTES) throw new Error('The checkpoint is malformed.');
-  if (origin !== name) throw new Error(`The checkpoint is one of ${origin}, not of ${name}.`);
-  return head;
+  return text;
 }
 
 /** A verifier key as text, `name+id+base64`: what a verifier is configured with. */

@@ -31,6 +31,7 @@ export const REFUSALS = {
   BRANCH_NOT_FOUND: ['NOT_FOUND', 'No such branch.'],
   SESSION_NOT_FOUND: ['NOT_FOUND', 'No such session.'],
   SECURITY_EVENT_NOT_FOUND: ['NOT_FOUND', 'No such security event.'],
+  AUDIT_EXPORT_NOT_FOUND: ['NOT_FOUND', 'No such export, or it is not kept any more.'],
   EMAIL_TAKEN: ['CONFLICT', 'Another user of the tenant has this e-mail.'],
   SUBDOMAIN_TAKEN: ['CONFLICT', 'Another tenant has this subdomain.'],
   BRANCH_CODE_TAKEN: ['CONFLICT', 'Another branch of the tenant has this code.'],

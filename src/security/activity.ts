@@ -18,7 +18,7 @@ import type { PageArguments } from '../platform/page.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 import { tenantById } from '../tenants/tables.ts';
 import { seenUsers, userById, type UserRow, users } from '../users/tables.ts';
-import { actionOf } from './actions.ts';
+import { actionOf } from '../audit/actions.ts';
 import { tenantNamed, within } from './reach.ts';
 import { addressOf, DAY_MICROS, spanFields, spanOf, statusOf } from './statistics.ts';
 

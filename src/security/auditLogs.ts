@@ -1,10 +1,8 @@
 import { confinedTo, type Context, type Fields } from '../audit/act.ts';
-import type { Change } from '../audit/entity.ts';
 import { conditionOf, havingId } from '../audit/filter.ts';
 import { after, knowPersonal, personalIn, positionIn } from '../audit/known.ts';
-import type { PersonalValues } from '../audit/personal.ts';
 import { type LargeColumn, type LogPage, pageOfLog } from '../audit/query.ts';
-import { isCut } from '../audit/recordable.ts';
+import { shownChange, shownDetails } from '../audit/shown.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
 import { feedPage } from '../feed/page.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
@@ -14,15 +12,13 @@ import type {
   AuditLogResolvers,
   AuditResource,
   AuditStatus,
-  FieldChange,
   QueryResolvers,
-  Redaction,
 } from '../generated/types.ts';
 import { connection, sizeOf } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { tenantById } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
-import { actionOf } from './actions.ts';
+import { actionOf } from '../audit/actions.ts';
 import { facets, histogram } from './distribution.ts';
 import { proof } from './ledger.ts';
 import { within } from './reach.ts';
@@ -71,19 +67,6 @@ export async function visibleRecord(context: Context, id: string): Promise<Audit
   return rows[0] ?? null;
 }
 
-type ShownChange = Required<Omit<FieldChange, '__typename'>>;
-
-/** A change of a record, as far as its values are there to be shown: the personal ones of the record are given. */
-export function shown(change: Change, { changes = {} }: PersonalValues): ShownChange {
-  const { path, sensitivity, before = null, after = null } = change;
-  const without = (redaction: Redaction) => ({ path, before: null, after: null, redaction });
-  if (sensitivity === 'SECRET') return without('SECRET');
-  if (isCut(change)) return without('CUT');
-  if (sensitivity !== 'PII') return { path, before, after, redaction: null };
-  const values = changes[path];
-  return values ? { path, before: values[0], after: values[1], redaction: null } : without('ERASED');
-}
-
 export const types = {
   AuditLog: {
     position: (row, _args, context) => positionIn(context, row),
@@ -118,15 +101,11 @@ export const types = {
     resourceName: (row, _args, context) =>
       row.resourceName ?? after(personalIn(context, row), ({ resourceName = null }) => resourceName),
     details: (row, _args, context) =>
-      after(personalIn(context, row), ({ details = {} }) => {
-        const input = {
-          ...(row.details.input as object | undefined),
-          ...(details.input as object | undefined),
-        };
-        return { ...row.details, ...details, ...(Object.keys(input).length > 0 ? { input } : {}) };
-      }),
+      after(personalIn(context, row), (personal) => shownDetails(row, personal)),
     changes: (row, _args, context) =>
-      after(personalIn(context, row), (personal) => row.changes.map((change) => shown(change, personal))),
+      after(personalIn(context, row), (personal) =>
+        row.changes.map((change) => shownChange(change, personal)),
+      ),
     context: ({ context: { transport, operationName, fieldPath, documentHash, forwardedFor } }) => ({
       transport,
       operationName: operationName ?? null,

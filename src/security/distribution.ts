@@ -23,7 +23,7 @@ import type {
 } from '../generated/types.ts';
 import { isoOf, microsFrom } from '../platform/ids.ts';
 import { refuseUnlessEmpty } from '../platform/refusal.ts';
-import { actionOf } from './actions.ts';
+import { actionOf } from '../audit/actions.ts';
 
 /** How many intervals a histogram has at most. */
 const BUCKETS_MAX = 1_000;

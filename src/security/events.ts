@@ -25,7 +25,7 @@ import { normalizedEmail } from '../platform/input.ts';
 import { connection } from '../platform/page.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { userById } from '../users/tables.ts';
-import { actionOf } from './actions.ts';
+import { actionOf } from '../audit/actions.ts';
 import {
   acknowledgeSecurityEvent,
   eventIdOf,

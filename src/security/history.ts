@@ -13,7 +13,8 @@ import { asUuid, isoOf, microsFrom } from '../platform/ids.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { branches } from '../tenants/tables.ts';
 import { users } from '../users/tables.ts';
-import { shown } from './auditLogs.ts';
+import { auditExports } from '../archive/tables.ts';
+import { shownChange } from '../audit/shown.ts';
 import { recordIdOf } from './eventStates.ts';
 import { withinAllAbout } from './reach.ts';
 
@@ -54,7 +55,7 @@ export const queries = {
 } satisfies Partial<QueryResolvers>;
 
 async function valueOf(context: Context, { path, last: { change, record } }: FieldHistory) {
-  const { after: value, redaction } = shown(change, await personalIn(context, record));
+  const { after: value, redaction } = shownChange(change, await personalIn(context, record));
   return { path, value, redaction, since: record.createdAt, record };
 }
 
@@ -64,8 +65,8 @@ async function netChange(context: Context, { path, first, last }: FieldHistory) 
     personalIn(context, first.record),
     personalIn(context, last.record),
   ]);
-  const { before, ...was } = shown(first.change, begin);
-  const { after, ...is } = shown(last.change, end);
+  const { before, ...was } = shownChange(first.change, begin);
+  const { after, ...is } = shownChange(last.change, end);
   return { path, before, after, redaction: was.redaction ?? is.redaction };
 }
 
@@ -83,7 +84,13 @@ async function changing(context: Context, resource: AuditResource, id: string): 
 }
 
 /** The rows of objects that are not known by their tenant's id; they stay when the object is deleted. */
-const ROWS = { USER: users, BRANCH: branches, SESSION: sessions, SECURITY_EVENT: auditLogs } as const;
+const ROWS = {
+  USER: users,
+  BRANCH: branches,
+  SESSION: sessions,
+  SECURITY_EVENT: auditLogs,
+  AUDIT_EXPORT: auditExports,
+} as const;
 
 /** Whose log tells of an object. */
 async function tenantOf({ tx }: Scope, resource: AuditResource, id: string): Promise<string | undefined> {

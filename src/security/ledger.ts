@@ -1,7 +1,7 @@
 /** The ledger over the API: checkpoints, proofs and checks, for those who may verify. */
 import { eq } from 'drizzle-orm';
 
-import type { Context, Fields } from '../audit/act.ts';
+import { confinedTo, type Context, type Fields } from '../audit/act.ts';
 import { checkpointOf, type CheckpointRow } from '../audit/checkpoints.ts';
 import { consistencyOf, inclusionOf } from '../audit/proofs.ts';
 import { positionIn } from '../audit/known.ts';
@@ -64,6 +64,7 @@ export const queries = {
         lastCheckpointAt: checkpoint?.createdAt ?? null,
         verifiedTo: walk?.verifiedTo ?? 0,
         faultAt: walk?.faultAt ?? null,
+        jobs: confinedTo(context.actor) === undefined ? await context.services.jobs.health(tx) : null,
       };
     });
   },

@@ -16,7 +16,7 @@ import type {
 import { isoOf, microsFrom } from '../platform/ids.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 import { userById } from '../users/tables.ts';
-import { actionOf } from './actions.ts';
+import { actionOf } from '../audit/actions.ts';
 import { tenantNamed, within } from './reach.ts';
 
 export const DAY_MICROS = 86_400_000_000n;

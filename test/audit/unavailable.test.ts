@@ -111,6 +111,7 @@ async function callsOf(here: World): Promise<Calls> {
   });
   const person = { email: 'new@example.com', fullName: 'New' };
   const calls: Calls = {
+    createAuditExport: { by: admin, input: { format: 'CSV' } },
     login: { by: here.anybody, input: { email: ann.email, password: PASSWORD } },
     refreshToken: { by: here.anybody, input: { refreshToken: admin.refreshToken } },
     register: {

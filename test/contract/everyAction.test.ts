@@ -270,6 +270,14 @@ function proofsOf(stage: Stage): Proofs {
     LEDGER_FAULT_DETECTED: 'DETECTION',
     SECURITY_EVENT_ACKNOWLEDGED: onEvent('acknowledgeSecurityEvent'),
     SECURITY_EVENT_RESOLVED: onEvent('resolveSecurityEvent'),
+    AUDIT_EXPORT_CREATED: {
+      done: () => ({
+        ...by(admin, 'createAuditExport', { format: 'CSV' }),
+        selection: 'auditExport { id }',
+        about: ({ auditExport }) => auditExport.id as string,
+      }),
+      refused: () => not('SCOPE_MISSING', stranger, 'createAuditExport', { format: 'CSV' }),
+    },
   };
 }
 

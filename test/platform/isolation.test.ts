@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 
 import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
 import { rawApplication, type RawTenancy } from '../world/application.ts';
+import { exported } from '../world/exports.ts';
 import { type FreshDatabase, freshDatabase } from '../world/database.ts';
 import { world } from '../world/server.ts';
 import { until } from '../world/wait.ts';
@@ -111,6 +112,8 @@ test('nor can anything be written for another, or handed over to another', async
       'audit_tiles',
       'audit_checkpoints',
       'audit_verifications',
+      'audit_exports',
+      'audit_export_parts',
     ].map((table) => insert(table, `'tenant_id', '${b}'`)),
     insert('audit_seals', `'tenant_id', '${b}', 'first_seq', 999`),
     insert('audit_logs', `'tenant_id', '${PLATFORM_TENANT}'`),
@@ -147,6 +150,7 @@ async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: s
     await admin.do('setUserBranches', { id: member.id, branchIds: [branch.data.branch.id] });
     await admin.do('updateSettings', { organisation: { locale: 'de' } });
     await admin.do('changeUserRole', { id: member.id, role: 'AUDITOR' });
+    await exported(admin, { format: 'CSV' });
     // As if somebody had acknowledged that event.
     await here.database.admin.begin(async (sql) => {
       await sql`set local session_replication_role = replica`;

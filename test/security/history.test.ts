@@ -198,6 +198,7 @@ test('who sees all tenants is told of every kind of object what its own administ
   await admin.do('deleteUser', { id: leaver.id });
   await admin.do('updateSettings', { organisation: { displayName: 'We' } });
   await here.signIn(admin.email, 'wrong password');
+  const exported = await admin.do('createAuditExport', { format: 'CSV' }, 'auditExport { id }');
   const { data } = await admin.ask('{ securityEvents(first: 1) { nodes { id } } }');
   const event = data.securityEvents.nodes[0].id as string;
   await admin.do('acknowledgeSecurityEvent', { id: event });
@@ -209,6 +210,7 @@ test('who sees all tenants is told of every kind of object what its own administ
     SETTINGS: tenantId,
     SESSION: sessionOf(leaver),
     SECURITY_EVENT: event,
+    AUDIT_EXPORT: exported.data.auditExport.id as string,
   };
   for (const [resource, id] of Object.entries(objects) as [AuditResource, string][]) {
     const at = isoOf(now(here));

@@ -44,6 +44,8 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
   auditConsistencyProof: ({ tenantId }) => ['(from: 0, to: 1)', `(tenantId: "${tenantId}", from: 0, to: 1)`],
   verifyAuditLog: ({ tenantId }) => ['(to: 1)', `(tenantId: "${tenantId}", to: 1)`],
   auditHealth: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
+  auditExport: ({ exportId }) => [`(id: "${exportId}")`],
+  auditExports: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   auditActionCatalog: () => [''],
   userActivity: ({ userId }) => [`(userId: "${userId}")`],
   tenantActivity: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
@@ -57,7 +59,7 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
 };
 
 /** One object of each kind that there is. */
-function objectsOf({ userId, tenantId, branchId, sessionId, eventId }: Target): string[] {
+function objectsOf({ userId, tenantId, branchId, sessionId, eventId, exportId }: Target): string[] {
   const objects: Readonly<Record<AuditResource, string>> = {
     USER: userId,
     TENANT: tenantId,
@@ -65,6 +67,7 @@ function objectsOf({ userId, tenantId, branchId, sessionId, eventId }: Target): 
     BRANCH: branchId,
     SESSION: sessionId,
     SECURITY_EVENT: eventId,
+    AUDIT_EXPORT: exportId,
   };
   return Object.entries(objects).map(([resource, id]) => `resource: ${resource}, id: "${id}"`);
 }
@@ -81,6 +84,8 @@ const SUBSCRIPTIONS: Record<string, (target: Target) => readonly string[]> = {
     `(filter: { or: [{ userId: "${userId}" }, { resourceId: "${userId}" }, {}] })`,
   ],
   securityEventRaised: () => ['', '(minSeverity: INFO)'],
+  // Of one thing: the matrix tries it with that of the other tenant.
+  auditExportProgressed: () => [],
 };
 
 /** How each mutation is aimed at somebody; or why it cannot be. */
@@ -127,6 +132,7 @@ const MUTATIONS: Record<string, string | ((target: Target) => object)> = {
   updateSettings: ({ tenantId }) => ({ tenantId, organisation: { displayName: 'Mine' } }),
   acknowledgeSecurityEvent: ({ eventId: id }) => ({ id }),
   resolveSecurityEvent: ({ eventId: id }) => ({ id }),
+  createAuditExport: ({ tenantId }) => ({ tenantId, format: 'CSV' }),
 };
 /** Those in whose log the other tenant shall see that somebody knocked. */
 const KNOCKS = ['login', 'forgotPassword'];

@@ -163,7 +163,8 @@ test('over HTTP no subscription begins, whoever asks', async () => {
 test('over WEBSOCKET every subscription delivers what is theirs to see, and nothing else', async () => {
   const { stage, speech } = await matrixOver('WEBSOCKET');
   const { here, home, abroad, member, stranger, foreigner } = stage;
-  const cases = Object.entries(SUBSCRIPTIONS).flatMap(([field, row]) =>
+  const streams = Object.entries(SUBSCRIPTIONS).filter(([, { toOne }]) => toOne === undefined);
+  const cases = streams.flatMap(([field, row]) =>
     stage.principals.map((who) => ({ ...row, name: `${field} as ${who.name}`, field, who })),
   );
   const beginnings = await inTurns(AT_ONCE, cases, async (each) => {
@@ -202,6 +203,27 @@ test('over WEBSOCKET every subscription delivers what is theirs to see, and noth
     const seen = JSON.stringify(await steps.until(({ node }) => (node?.log?.id ?? node?.id) === last));
     const shown = failures.filter(({ id }) => seen.includes(id));
     expect([name, shown.map(({ label }) => label)]).toEqual([name, expected.map(({ label }) => label)]);
+  }
+});
+
+test('over WEBSOCKET a subscription to one thing shows it to those who may see it, and tells the others nothing', async () => {
+  const { stage, speech } = await matrixOver('WEBSOCKET');
+  for (const [field, { cells, selection, toOne }] of Object.entries(SUBSCRIPTIONS)) {
+    if (!toOne) continue;
+    for (const who of stage.principals) {
+      const shown: string[] = [];
+      const told: (string | undefined)[] = [];
+      for (const { id, label } of [...stage.things[toOne], { id: randomUUID(), label: 'missing' }]) {
+        const reply = await speech.say(
+          who.person?.token,
+          `subscription { answer: ${field}(id: "${id}") ${selection} }`,
+        );
+        if (reply.errors.length === 0) shown.push(label);
+        else told.push(reasonOf(reply));
+      }
+      expect([field, who.name, shown]).toEqual([field, who.name, shownTo(cells, stage, toOne, who)]);
+      expect(new Set(told)).toEqual(new Set([refusalOf(cells, who) ?? 'AUDIT_EXPORT_NOT_FOUND']));
+    }
   }
 });
 

@@ -139,6 +139,8 @@ export const QUERIES: Record<string, readonly Look[]> = {
     { cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId ok }' },
   ],
   auditHealth: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  auditExport: [{ cells: 'A T - T - -', kind: 'exports', args: one('id'), selection: '{ id }' }],
+  auditExports: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditActionCatalog: [{ cells: 'P P P P P -', args: '', selection: '{ action }' }],
   failedLoginAttempts: [
     {
@@ -158,11 +160,15 @@ export const QUERIES: Record<string, readonly Look[]> = {
   ],
 };
 
-/** What they deliver of failed sign-ins. */
-export const SUBSCRIPTIONS: Record<string, { readonly cells: string; readonly selection: string }> = {
+/** What they deliver: of failed sign-ins, or of one thing that exists. */
+export const SUBSCRIPTIONS: Record<
+  string,
+  { readonly cells: string; readonly selection: string; readonly toOne?: Kind }
+> = {
   auditLogAppended: { cells: 'A T B T - -', selection: '{ cursor node { id } }' },
   loginFailed: { cells: 'A T - T - -', selection: '{ cursor node { log { id } } }' },
   securityEventRaised: { cells: 'A T - T - -', selection: '{ cursor node { log { id } } }' },
+  auditExportProgressed: { cells: 'A T - T - -', selection: '{ id }', toOne: 'exports' },
 };
 
 const USER = { hidden: 'USER_NOT_FOUND' } as const;
@@ -371,6 +377,13 @@ export const MUTATIONS: Record<string, readonly Aim[]> = {
   ],
   deleteBranch: [{ cells: OF_ADMINS, ...BRANCH, input: async (make) => ({ id: await make.newBranch() }) }],
 
+  createAuditExport: [
+    {
+      cells: 'A T - T - -',
+      ...TENANT,
+      input: ({ tenantId }) => ({ tenantId, format: 'CSV' }),
+    },
+  ],
   acknowledgeSecurityEvent: [
     {
       cells: OF_ADMINS,

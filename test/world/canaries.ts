@@ -4,6 +4,7 @@ import { expect } from 'vitest';
 
 import { sessionOf } from './auditRecord.ts';
 import { businessRows } from './business.ts';
+import { exportDone } from './exports.ts';
 import { livePeople } from './live.ts';
 import { allSigned } from './seal.ts';
 import { introspected } from './selection.ts';
@@ -19,6 +20,7 @@ export interface Target {
   readonly branchId: string;
   readonly sessionId: string;
   readonly eventId: string;
+  readonly exportId: string;
   readonly ipAddress: string;
   readonly requestId: string;
 }
@@ -58,6 +60,9 @@ export async function twoTenants() {
   await foreign.do('updateSettings', { organisation: { displayName: 'Canary & Sons' } });
   const raised = await foreign.ask('{ securityEvents(first: 1) { nodes { id } } }');
   const { data } = await foreign.ask(rename, { input }, { 'x-request-id': requestId });
+  const exported = await foreign.do('createAuditExport', { format: 'CSV' }, 'auditExport { id }');
+  const exportId = exported.data.auditExport.id as string;
+  await exportDone(foreign, exportId);
   await here
     .root()
     .then((root) => root.do('updateTenantSubscription', { id: foreign.tenantId, tier: 'STARTER' }));
@@ -68,6 +73,7 @@ export async function twoTenants() {
     select id from users where tenant_id = ${foreign.tenantId} union select id from branches where tenant_id = ${foreign.tenantId}
     union select id from sessions where tenant_id = ${foreign.tenantId}
     union select id from audit_logs where tenant_id = ${foreign.tenantId}
+    union select id from audit_exports where tenant_id = ${foreign.tenantId}
     union select operation_id from audit_logs where tenant_id = ${foreign.tenantId}`;
   const { tenantId: foreignId } = foreign;
   const canaries = [
@@ -87,6 +93,7 @@ export async function twoTenants() {
     branchId,
     sessionId: sessionOf(foreign),
     eventId: raised.data.securityEvents.nodes[0].id as string,
+    exportId,
     email,
     ipAddress,
     requestId,
@@ -126,6 +133,7 @@ export function madeUp(): Target {
     branchId: id,
     sessionId: id,
     eventId: id,
+    exportId: id,
     subdomain: name,
     email: `${name}@example.com`,
     ipAddress: '192.0.2.250',

@@ -82,6 +82,7 @@ const numbers: Rule = (object, who, stage) => ofTenant(object, who, stage) && wh
 /** What holds of an object of a type, wherever it stands. */
 const MAY_HOLD: Readonly<Record<string, Rule>> = {
   User: user,
+  AuditExport: ofTenant,
   UserActivity: ({ userId }, who, stage) => {
     const thing = stage.things.users.find(({ id }) => id === userId);
     return user({ id: userId, tenantId: thing?.tenantId }, who, stage);

@@ -5,6 +5,7 @@ import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
 import type { MailedPurpose } from '../../src/auth/tables.ts';
 import { tokenHash } from '../../src/platform/crypto.ts';
 import { sessionOf } from './auditRecord.ts';
+import { exportDone } from './exports.ts';
 import { allSigned } from './seal.ts';
 import { type Answer, PASSWORD, type Person, type World, world } from './server.ts';
 
@@ -40,7 +41,15 @@ export interface Thing {
   readonly of?: string;
 }
 
-export type Kind = 'users' | 'tenants' | 'branches' | 'sessions' | 'records' | 'failures' | 'events';
+export type Kind =
+  | 'users'
+  | 'tenants'
+  | 'branches'
+  | 'sessions'
+  | 'records'
+  | 'failures'
+  | 'events'
+  | 'exports';
 export type Stage = Awaited<ReturnType<typeof setStage>>;
 
 /** A tenant with a user of each role and two branches, one of them with a manager and a member; and another tenant. */
@@ -82,6 +91,11 @@ export async function setStage(...given: Parameters<typeof world>) {
     const nodes = data.securityEvents.nodes as { id: string; log: { id: string } }[];
     return failures.map((thing) => ({ ...thing, id: nodes.find(({ log }) => log.id === thing.id)!.id }));
   };
+  const exported = async (by: Person) => {
+    const { data } = made(await by.do('createAuditExport', { format: 'NDJSON' }, 'auditExport { id }'));
+    await exportDone(by, data.auditExport.id as string);
+    return data.auditExport.id as string;
+  };
   const [ours, others] = [{ tenantId: home.id }, { tenantId: abroad.id }];
   const people = [
     { label: 'root', person: root, tenantId: PLATFORM_TENANT },
@@ -121,6 +135,11 @@ export async function setStage(...given: Parameters<typeof world>) {
     ],
     failures,
     events: await events(failures),
+    exports: [
+      { label: 'home', id: await exported(admin), ...ours },
+      { label: 'abroad', id: await exported(abroad.admin), ...others },
+      { label: 'of the platform', id: await exported(root), tenantId: PLATFORM_TENANT },
+    ],
   };
   // What is read in sealed order shows what is sealed, and what is proven what is signed.
   await allSigned(here.database.admin);

@@ -1,4 +1,4 @@
-import type { AuditLogRow } from '../audit/tables.ts';
+import type { AuditLogRow } from './tables.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
 import type { AuditAction } from '../generated/types.ts';
 
