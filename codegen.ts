@@ -174,6 +174,7 @@ const config: CodegenConfig = {
           TenantActivity: '../security/activity.ts#ActivityOfTenant',
           AuditStatistics: '../audit/statistics.ts#Span',
           AuditExport: '../archive/tables.ts#AuditExportRow',
+          LegalHold: '../archive/tables.ts#LegalHoldRow',
           AuditCheckpoint: '../audit/checkpoints.ts#CheckpointRow',
           AuditActionInfo: '../security/catalogue.ts#CatalogueEntry',
         },

@@ -6,7 +6,6 @@ import { and, desc, eq, gt } from 'drizzle-orm';
 import { confinedTo, type Context, type Deed, type Fields, type Scope } from '../audit/act.ts';
 import { entity } from '../audit/entity.ts';
 import { conditionOf, having } from '../audit/filter.ts';
-import { PLATFORM_TENANT } from '../audit/tables.ts';
 import { endOf } from '../feed/order.ts';
 import { pulled } from '../feed/pulled.ts';
 import type {
@@ -17,10 +16,10 @@ import type {
 } from '../generated/types.ts';
 import { asUuid, idAt, isoOf } from '../platform/ids.ts';
 import { Refusal } from '../platform/refusal.ts';
-import { tenants } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
 import { EXPORTS } from './exportJob.ts';
 import { issueLink } from './links.ts';
+import { logNamed, namedLog } from './logs.ts';
 import { type AuditExportRow, auditExports } from './tables.ts';
 
 const KEPT_MICROS = 24n * 3_600_000_000n;
@@ -110,7 +109,7 @@ export const subscriptions = {
 
 export const types = {
   AuditExport: {
-    tenantId: ({ tenantId }) => (tenantId === PLATFORM_TENANT ? null : tenantId),
+    tenantId: ({ tenantId }) => namedLog(tenantId),
     progress: ({ state, nextSeq, endSeq }) =>
       state === 'DONE' || endSeq === 0n ? Number(state === 'DONE') : Number(nextSeq) / Number(endSeq),
     requestedBy: ({ requestedBy }, _args, context) =>
@@ -143,22 +142,6 @@ export async function exportOf(scope: Scope, id: string): Promise<AuditExportRow
 
 function unexpired({ now }: Pick<Scope, 'now'>) {
   return gt(auditExports.expiresAt, isoOf(now));
-}
-
-/** Whose log is named, also that of a deleted tenant; unnamed, the caller's own or the platform's. */
-async function logNamed(
-  { actor, tx }: Pick<Scope, 'actor' | 'tx'>,
-  tenantId: string | null | undefined,
-): Promise<string> {
-  const own = confinedTo(actor);
-  if (typeof tenantId !== 'string') return own ?? PLATFORM_TENANT;
-  const uuid = asUuid(tenantId);
-  const isVisible = uuid !== undefined && (own === undefined || own === uuid);
-  const found = isVisible
-    ? await tx.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, uuid))
-    : [];
-  if (found.length === 0) throw new Refusal('TENANT_NOT_FOUND');
-  return uuid!;
 }
 
 /** The export whenever it has come further, until it is over. */

@@ -55,3 +55,30 @@ export const auditExportParts = pgTable(
   },
   (table) => [primaryKey({ columns: [table.tenantId, table.exportId, table.number] })],
 );
+
+/** Why nothing may be dropped or erased: of a log, of what it says of a person, or in a time. */
+export const legalHolds = pgTable(
+  'legal_holds',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    id: uuid('id').notNull(),
+    /** Null for everybody. */
+    userId: uuid('user_id'),
+    /** Null for the beginning. */
+    from: timestamptz('from_time'),
+    /** Exclusive; null for no end. */
+    to: timestamptz('to_time'),
+    reason: text('reason').notNull(),
+    placedBy: uuid('placed_by'),
+    createdAt: timestamptz('created_at').notNull(),
+    releasedAt: timestamptz('released_at'),
+    releaseReason: text('release_reason'),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.id] }),
+    index('legal_holds_id').on(table.id),
+    check('legal_holds_time', sql`from_time < to_time`),
+  ],
+);
+
+export type LegalHoldRow = typeof legalHolds.$inferSelect;

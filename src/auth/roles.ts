@@ -7,6 +7,7 @@ const AUDITORS = [
   ...READERS,
   'AUDIT_VERIFY',
   'AUDIT_EXPORT',
+  'RETENTION_READ',
   'USERS_READ',
   'SECURITY_READ',
   'SECURITY_READ_OWN',
@@ -16,6 +17,7 @@ const ADMINS = [
   'PROFILE_WRITE',
   'TENANT_WRITE',
   'USERS_WRITE',
+  'USERS_ERASE',
   'BRANCHES_WRITE',
   'BRANCH_WRITE',
   'SECURITY_WRITE',
@@ -23,7 +25,7 @@ const ADMINS = [
 
 /** What each role may do. The one table of rights; whose rows it applies to is row-level security's affair. */
 const SCOPES: Record<Role, ReadonlySet<Scope>> = {
-  SUPER_ADMIN: new Set([...ADMINS, 'TENANTS_READ', 'TENANTS_WRITE']),
+  SUPER_ADMIN: new Set([...ADMINS, 'TENANTS_READ', 'TENANTS_WRITE', 'RETENTION_WRITE']),
   TENANT_ADMIN: new Set(ADMINS),
   BRANCH_MANAGER: new Set([...READERS, 'BRANCH_WRITE']),
   AUDITOR: new Set(AUDITORS),

@@ -4,7 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { makeExecutableSchema } from '@graphql-tools/schema';
 import type { GraphQLSchema } from 'graphql';
 
+import * as erasure from '../archive/erasure.ts';
 import * as exports from '../archive/exports.ts';
+import * as holds from '../archive/holds.ts';
 import type { Context, Deeds } from '../audit/act.ts';
 import * as auth from '../auth/resolvers.ts';
 import type { QueryResolvers, Resolvers, SubscriptionResolvers } from '../generated/types.ts';
@@ -22,7 +24,15 @@ import { scalars } from './scalars.ts';
 
 const SDL = new URL('../../schema/', import.meta.url);
 
-const deeds: Deeds = { ...auth.deeds, ...tenants.deeds, ...users.deeds, ...events.deeds, ...exports.deeds };
+const deeds: Deeds = {
+  ...auth.deeds,
+  ...tenants.deeds,
+  ...users.deeds,
+  ...events.deeds,
+  ...exports.deeds,
+  ...holds.deeds,
+  ...erasure.deeds,
+};
 
 const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...auth.queries,
@@ -36,6 +46,7 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...statistics.queries,
   ...events.queries,
   ...exports.queries,
+  ...holds.queries,
   node: async (_root, { id }, context) => {
     const user = await users.visibleUser(context, id);
     if (user) return { __typename: 'User' as const, ...user };
@@ -79,6 +90,7 @@ export function openSchema(): GraphQLSchema {
     ...statistics.types,
     ...events.types,
     ...exports.types,
+    ...holds.types,
     Query,
     Subscription,
   };

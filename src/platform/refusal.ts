@@ -32,6 +32,8 @@ export const REFUSALS = {
   SESSION_NOT_FOUND: ['NOT_FOUND', 'No such session.'],
   SECURITY_EVENT_NOT_FOUND: ['NOT_FOUND', 'No such security event.'],
   AUDIT_EXPORT_NOT_FOUND: ['NOT_FOUND', 'No such export, or it is not kept any more.'],
+  LEGAL_HOLD_NOT_FOUND: ['NOT_FOUND', 'No such legal hold.'],
+  HELD: ['CONFLICT', 'A legal hold is in force: release it first (legalHolds lists them).'],
   EMAIL_TAKEN: ['CONFLICT', 'Another user of the tenant has this e-mail.'],
   SUBDOMAIN_TAKEN: ['CONFLICT', 'Another tenant has this subdomain.'],
   BRANCH_CODE_TAKEN: ['CONFLICT', 'Another branch of the tenant has this code.'],

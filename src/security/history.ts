@@ -13,7 +13,7 @@ import { asUuid, isoOf, microsFrom } from '../platform/ids.ts';
 import { Refusal } from '../platform/refusal.ts';
 import { branches } from '../tenants/tables.ts';
 import { users } from '../users/tables.ts';
-import { auditExports } from '../archive/tables.ts';
+import { auditExports, legalHolds } from '../archive/tables.ts';
 import { shownChange } from '../audit/shown.ts';
 import { recordIdOf } from './eventStates.ts';
 import { withinAllAbout } from './reach.ts';
@@ -90,6 +90,7 @@ const ROWS = {
   SESSION: sessions,
   SECURITY_EVENT: auditLogs,
   AUDIT_EXPORT: auditExports,
+  LEGAL_HOLD: legalHolds,
 } as const;
 
 /** Whose log tells of an object. */

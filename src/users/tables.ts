@@ -1,12 +1,15 @@
-import { and, eq, or, type SQL, sql } from 'drizzle-orm';
+import { and, eq, inArray, isNull, or, type SQL, sql } from 'drizzle-orm';
 import { check, index, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
 
-import { type Actor, type Batch, confinedTo } from '../audit/act.ts';
+import { type Act, type Actor, type Batch, confinedTo, type Mutations } from '../audit/act.ts';
 import { entity } from '../audit/entity.ts';
 import type { Role, UserStatus } from '../generated/types.ts';
 import { timestamptz, uuidArray } from '../platform/columns.ts';
 import type { Page } from '../platform/page.ts';
+import { Refusal } from '../platform/refusal.ts';
 import { tenants, userBranchAccess } from '../tenants/tables.ts';
+
+const ADMIN_ROLES = ['SUPER_ADMIN', 'TENANT_ADMIN'] as const satisfies Role[];
 
 export const users = pgTable(
   'users',
@@ -105,3 +108,24 @@ export const userById: Batch<string, UserRow | null> = async ({ tx, actor }, ids
   const byId = new Map(rows.map((row) => [row.id, row]));
   return ids.map((id) => byId.get(id) ?? null);
 };
+
+/** Refuses if nobody would be left to administer the tenant (or the platform) without this user. */
+export async function keepAnAdmin<M extends Mutations>(act: Act<M>, leaving: UserRow): Promise<void> {
+  if (!ADMIN_ROLES.some((role) => role === leaving.role) || leaving.status !== 'ACTIVE') return;
+  // Of two that step down at once, each would still see the other: the second waits here, then sees what the first did.
+  await act.tx.execute(
+    sql`select pg_advisory_xact_lock(hashtextextended(${`admins of ${leaving.tenantId}`}, 0))`,
+  );
+  const admins = await act.tx
+    .select({ id: users.id })
+    .from(users)
+    .where(
+      and(
+        eq(users.tenantId, leaving.tenantId),
+        inArray(users.role, ADMIN_ROLES),
+        eq(users.status, 'ACTIVE'),
+        isNull(users.deletedAt),
+      ),
+    );
+  if (admins.every(({ id }) => id === leaving.id)) throw new Refusal('LAST_ADMIN');
+}

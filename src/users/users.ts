@@ -1,4 +1,4 @@
-import { and, count, eq, inArray, isNull, sql } from 'drizzle-orm';
+import { and, count, eq, isNull } from 'drizzle-orm';
 import { z } from 'zod';
 
 import { type Act, confinedTo, type Deed, type Mutations, type UserActor } from '../audit/act.ts';
@@ -9,11 +9,10 @@ import { asUuid, idAt, isoOf } from '../platform/ids.ts';
 import { checkedInput, email, line, name, reason } from '../platform/input.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
 import { lockTenant, type TenantRow } from '../tenants/tables.ts';
-import { living, USER, type UserRow, users } from './tables.ts';
+import { keepAnAdmin, living, USER, type UserRow, users } from './tables.ts';
 
 const DAY_MICROS = 86_400_000_000n;
 const WEEK_MICROS = 7n * DAY_MICROS;
-const ADMIN_ROLES = ['SUPER_ADMIN', 'TENANT_ADMIN'] as const satisfies Role[];
 
 const phone = line(40).nullish();
 const creation = z.object({ email, fullName: name, phone });
@@ -204,27 +203,6 @@ async function change<M extends Mutations>(
     .where(and(eq(users.tenantId, tenantId), eq(users.id, id)))
     .returning();
   return after!;
-}
-
-/** Refuses if nobody would be left to administer the tenant (or the platform) without this user. */
-async function keepAnAdmin<M extends Mutations>(act: Act<M>, leaving: UserRow): Promise<void> {
-  if (!ADMIN_ROLES.some((role) => role === leaving.role) || leaving.status !== 'ACTIVE') return;
-  // Of two that step down at once, each would still see the other: the second waits here, then sees what the first did.
-  await act.tx.execute(
-    sql`select pg_advisory_xact_lock(hashtextextended(${`admins of ${leaving.tenantId}`}, 0))`,
-  );
-  const admins = await act.tx
-    .select({ id: users.id })
-    .from(users)
-    .where(
-      and(
-        eq(users.tenantId, leaving.tenantId),
-        inArray(users.role, ADMIN_ROLES),
-        eq(users.status, 'ACTIVE'),
-        isNull(users.deletedAt),
-      ),
-    );
-  if (admins.every(({ id }) => id === leaving.id)) throw new Refusal('LAST_ADMIN');
 }
 
 function signedIn<M extends Mutations>({ actor }: Act<M>): UserActor {

@@ -28,6 +28,8 @@ const WRITES = {
   tenant_settings: `insert into tenant_settings (tenant_id, updated_at) values (gen_random_uuid(), now())`,
   security_event_states: `insert into security_event_states (tenant_id, log_id, state, changed_by, changed_at)
     select tenant_id, gen_random_uuid(), 'RESOLVED', id, now() from users limit 1`,
+  legal_holds: `insert into legal_holds (tenant_id, id, reason, created_at)
+    select tenant_id, gen_random_uuid(), 'Raw', now() from users limit 1`,
 } as const;
 
 /** What else the application may do to them, where it is not to set `created_at`. */
@@ -206,6 +208,8 @@ async function open(): Promise<{ database: FreshDatabase; raw: RawApplication }>
   await admin.do('changeUserRole', { id, role: 'AUDITOR' });
   const events = await admin.ask('{ securityEvents(first: 1) { nodes { id } } }');
   await admin.do('acknowledgeSecurityEvent', { id: events.data.securityEvents.nodes[0].id });
+  const root = await here.root();
+  await root.do('placeLegalHold', { tenantId: admin.tenantId, reason: 'Trial' });
   return { database: here.database, raw: await rawApplication(here.database) };
 }
 

@@ -109,8 +109,13 @@ async function callsOf(here: World): Promise<Calls> {
       await sql`insert into mailed_tokens (tenant_id, hash, user_id, purpose, created_at, expires_at)
         values (${tenantId}, ${tokenHash(token + purpose)}, ${userId}, ${purpose}, now(), now() + interval '1 hour')`;
   });
+  const held = await root.do('placeLegalHold', { tenantId: gone.id, reason: 'Trial' }, 'legalHold { id }');
+  const leaver = await here.user(admin, 'MEMBER');
   const person = { email: 'new@example.com', fullName: 'New' };
   const calls: Calls = {
+    placeLegalHold: { by: root, input: { tenantId, userId: admin.id, reason: 'Trial' } },
+    releaseLegalHold: { by: root, input: { id: held.data.legalHold.id as string, reason: 'Over' } },
+    eraseSubject: { by: admin, input: { userId: leaver.id, reason: 'Asked for' } },
     createAuditExport: { by: admin, input: { format: 'CSV' } },
     login: { by: here.anybody, input: { email: ann.email, password: PASSWORD } },
     refreshToken: { by: here.anybody, input: { refreshToken: admin.refreshToken } },

@@ -278,6 +278,32 @@ function proofsOf(stage: Stage): Proofs {
       }),
       refused: () => not('SCOPE_MISSING', stranger, 'createAuditExport', { format: 'CSV' }),
     },
+    LEGAL_HOLD_PLACED: {
+      done: () => ({
+        ...by(root, 'placeLegalHold', { tenantId: home.id, userId: stranger.id, reason: 'Trial' }),
+        selection: 'legalHold { id }',
+        about: ({ legalHold }) => legalHold.id as string,
+      }),
+      refused: () => not('SCOPE_MISSING', admin, 'placeLegalHold', { reason: 'Trial' }),
+    },
+    LEGAL_HOLD_RELEASED: {
+      done: async () => {
+        const id = await make.newHold();
+        return by(root, 'releaseLegalHold', { id, reason: 'Over' }, id);
+      },
+      refused: () => ({
+        ...not('LEGAL_HOLD_NOT_FOUND', root, 'releaseLegalHold', { id: missing, reason: 'Over' }),
+        about: missing,
+        log: null,
+      }),
+    },
+    SUBJECT_ERASED: {
+      done: async () => {
+        const userId = await make.newUser();
+        return by(admin, 'eraseSubject', { userId, reason: 'Asked for' }, userId);
+      },
+      refused: () => not('USER_NOT_FOUND', admin, 'eraseSubject', { userId: missing, reason: 'Asked for' }),
+    },
   };
 }
 

@@ -40,12 +40,12 @@ test('every table has row-level security that binds its owner too, and a policy 
   }
 });
 
-test('nothing else leads to the rows: no view, and no function that runs as its owner but the one that makes months', async () => {
+test('nothing else leads to the rows: no view, and no function that runs as its owner but those that make months and destroy keys', async () => {
   const { admin } = await freshDatabase();
   const ways = await admin`
     select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('v', 'm', 'f')
     union all select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef`;
-  expect(ways.map(({ name }) => name as string)).toEqual(['keep_audit_partitions']);
+  expect(ways.map(({ name }) => name as string)).toEqual(['keep_audit_partitions', 'destroy_subject_keys']);
 });
 
 test('who does not say whose rows they work on sees none and writes none', async () => {
@@ -114,6 +114,7 @@ test('nor can anything be written for another, or handed over to another', async
       'audit_verifications',
       'audit_exports',
       'audit_export_parts',
+      'legal_holds',
     ].map((table) => insert(table, `'tenant_id', '${b}'`)),
     insert('audit_seals', `'tenant_id', '${b}', 'first_seq', 999`),
     insert('audit_logs', `'tenant_id', '${PLATFORM_TENANT}'`),
@@ -143,6 +144,7 @@ test('nor can anything be written for another, or handed over to another', async
 /** A database in which two tenants each have rows in every table. */
 async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: string; b: string }> {
   const here = await world();
+  const root = await here.root();
   const [a, b] = [await here.tenant('A'), await here.tenant('B')];
   for (const { id: tenantId, admin } of [a, b]) {
     const member = await here.user(admin, 'MEMBER');
@@ -151,6 +153,7 @@ async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: s
     await admin.do('updateSettings', { organisation: { locale: 'de' } });
     await admin.do('changeUserRole', { id: member.id, role: 'AUDITOR' });
     await exported(admin, { format: 'CSV' });
+    await root.do('placeLegalHold', { tenantId, reason: 'Trial' });
     // As if somebody had acknowledged that event.
     await here.database.admin.begin(async (sql) => {
       await sql`set local session_replication_role = replica`;

@@ -199,6 +199,7 @@ test('who sees all tenants is told of every kind of object what its own administ
   await admin.do('updateSettings', { organisation: { displayName: 'We' } });
   await here.signIn(admin.email, 'wrong password');
   const exported = await admin.do('createAuditExport', { format: 'CSV' }, 'auditExport { id }');
+  const held = await root.do('placeLegalHold', { tenantId, reason: 'Trial' }, 'legalHold { id }');
   const { data } = await admin.ask('{ securityEvents(first: 1) { nodes { id } } }');
   const event = data.securityEvents.nodes[0].id as string;
   await admin.do('acknowledgeSecurityEvent', { id: event });
@@ -211,6 +212,7 @@ test('who sees all tenants is told of every kind of object what its own administ
     SESSION: sessionOf(leaver),
     SECURITY_EVENT: event,
     AUDIT_EXPORT: exported.data.auditExport.id as string,
+    LEGAL_HOLD: held.data.legalHold.id as string,
   };
   for (const [resource, id] of Object.entries(objects) as [AuditResource, string][]) {
     const at = isoOf(now(here));

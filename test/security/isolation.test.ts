@@ -46,6 +46,7 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
   auditHealth: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
   auditExport: ({ exportId }) => [`(id: "${exportId}")`],
   auditExports: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
+  legalHolds: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   auditActionCatalog: () => [''],
   userActivity: ({ userId }) => [`(userId: "${userId}")`],
   tenantActivity: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
@@ -59,7 +60,7 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
 };
 
 /** One object of each kind that there is. */
-function objectsOf({ userId, tenantId, branchId, sessionId, eventId, exportId }: Target): string[] {
+function objectsOf({ userId, tenantId, branchId, sessionId, eventId, exportId, holdId }: Target): string[] {
   const objects: Readonly<Record<AuditResource, string>> = {
     USER: userId,
     TENANT: tenantId,
@@ -68,6 +69,7 @@ function objectsOf({ userId, tenantId, branchId, sessionId, eventId, exportId }:
     SESSION: sessionId,
     SECURITY_EVENT: eventId,
     AUDIT_EXPORT: exportId,
+    LEGAL_HOLD: holdId,
   };
   return Object.entries(objects).map(([resource, id]) => `resource: ${resource}, id: "${id}"`);
 }
@@ -133,6 +135,9 @@ const MUTATIONS: Record<string, string | ((target: Target) => object)> = {
   acknowledgeSecurityEvent: ({ eventId: id }) => ({ id }),
   resolveSecurityEvent: ({ eventId: id }) => ({ id }),
   createAuditExport: ({ tenantId }) => ({ tenantId, format: 'CSV' }),
+  placeLegalHold: ({ tenantId }) => ({ tenantId, reason: 'Competition' }),
+  releaseLegalHold: ({ holdId: id }) => ({ id, reason: 'Competition' }),
+  eraseSubject: ({ userId }) => ({ userId, reason: 'Competition' }),
 };
 /** Those in whose log the other tenant shall see that somebody knocked. */
 const KNOCKS = ['login', 'forgotPassword'];

@@ -141,6 +141,7 @@ export const QUERIES: Record<string, readonly Look[]> = {
   auditHealth: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditExport: [{ cells: 'A T - T - -', kind: 'exports', args: one('id'), selection: '{ id }' }],
   auditExports: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  legalHolds: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditActionCatalog: [{ cells: 'P P P P P -', args: '', selection: '{ action }' }],
   failedLoginAttempts: [
     {
@@ -382,6 +383,22 @@ export const MUTATIONS: Record<string, readonly Aim[]> = {
       cells: 'A T - T - -',
       ...TENANT,
       input: ({ tenantId }) => ({ tenantId, format: 'CSV' }),
+    },
+  ],
+  placeLegalHold: [
+    {
+      cells: OF_THE_PLATFORM,
+      input: async (make) => ({ tenantId: make.tenantId, userId: await make.newUser(), reason: 'Trial' }),
+    },
+  ],
+  releaseLegalHold: [
+    { cells: OF_THE_PLATFORM, input: async (make) => ({ id: await make.newHold(), reason: 'Over' }) },
+  ],
+  eraseSubject: [
+    {
+      cells: OF_ADMINS,
+      ...USER,
+      input: async (make) => ({ userId: await make.newUser(), reason: 'Asked for' }),
     },
   ],
   acknowledgeSecurityEvent: [

@@ -21,6 +21,7 @@ export interface Target {
   readonly sessionId: string;
   readonly eventId: string;
   readonly exportId: string;
+  readonly holdId: string;
   readonly ipAddress: string;
   readonly requestId: string;
 }
@@ -63,9 +64,9 @@ export async function twoTenants() {
   const exported = await foreign.do('createAuditExport', { format: 'CSV' }, 'auditExport { id }');
   const exportId = exported.data.auditExport.id as string;
   await exportDone(foreign, exportId);
-  await here
-    .root()
-    .then((root) => root.do('updateTenantSubscription', { id: foreign.tenantId, tier: 'STARTER' }));
+  const root = await here.root();
+  await root.do('updateTenantSubscription', { id: foreign.tenantId, tier: 'STARTER' });
+  const held = await root.do('placeLegalHold', { tenantId: foreign.tenantId, reason }, 'legalHold { id }');
 
   const { admin: sql } = here.database;
   await allSigned(sql);
@@ -74,6 +75,7 @@ export async function twoTenants() {
     union select id from sessions where tenant_id = ${foreign.tenantId}
     union select id from audit_logs where tenant_id = ${foreign.tenantId}
     union select id from audit_exports where tenant_id = ${foreign.tenantId}
+    union select id from legal_holds where tenant_id = ${foreign.tenantId}
     union select operation_id from audit_logs where tenant_id = ${foreign.tenantId}`;
   const { tenantId: foreignId } = foreign;
   const canaries = [
@@ -94,6 +96,7 @@ export async function twoTenants() {
     sessionId: sessionOf(foreign),
     eventId: raised.data.securityEvents.nodes[0].id as string,
     exportId,
+    holdId: held.data.legalHold.id as string,
     email,
     ipAddress,
     requestId,
@@ -134,6 +137,7 @@ export function madeUp(): Target {
     sessionId: id,
     eventId: id,
     exportId: id,
+    holdId: id,
     subdomain: name,
     email: `${name}@example.com`,
     ipAddress: '192.0.2.250',

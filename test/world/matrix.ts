@@ -83,6 +83,7 @@ const numbers: Rule = (object, who, stage) => ofTenant(object, who, stage) && wh
 const MAY_HOLD: Readonly<Record<string, Rule>> = {
   User: user,
   AuditExport: ofTenant,
+  LegalHold: ofTenant,
   UserActivity: ({ userId }, who, stage) => {
     const thing = stage.things.users.find(({ id }) => id === userId);
     return user({ id: userId, tenantId: thing?.tenantId }, who, stage);

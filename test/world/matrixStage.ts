@@ -96,6 +96,10 @@ export async function setStage(...given: Parameters<typeof world>) {
     await exportDone(by, data.auditExport.id as string);
     return data.auditExport.id as string;
   };
+  const held = async (tenantId: string | null, { id: userId }: Person) => {
+    made(await root.do('placeLegalHold', { tenantId, userId, reason: 'Trial' }));
+  };
+  await Promise.all([held(home.id, stranger), held(abroad.id, foreigner), held(null, root)]);
   const [ours, others] = [{ tenantId: home.id }, { tenantId: abroad.id }];
   const people = [
     { label: 'root', person: root, tenantId: PLATFORM_TENANT },
@@ -225,6 +229,11 @@ export function makersOn({ here, root, home: { id: tenantId, admin }, near, stra
       );
       const nodes = data.securityEvents.nodes as { id: string; log: { id: string } }[];
       return nodes.find(({ log }) => log.id === record)!.id;
+    },
+    /** A hold that stops nothing but the erasure of the stranger. */
+    async newHold() {
+      const input = { tenantId, userId: stranger.id, reason: 'Trial' };
+      return made(await root.do('placeLegalHold', input, 'legalHold { id }')).data.legalHold.id as string;
     },
     /** The token of a link as if it had been mailed to a user. */
     async mailedToken(userId: string, purpose: MailedPurpose) {
