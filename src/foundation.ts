@@ -15,6 +15,7 @@ import { type Keys, openKeys } from './platform/keys.ts';
 import { openMailer } from './platform/mail.ts';
 import { assertKnownMigrations, migrate } from './platform/migrate.ts';
 import { openPasswords } from './platform/passwords.ts';
+import { openPlaces } from './platform/places.ts';
 import { startPostgres } from './platform/postgres.ts';
 import { type Settings, SettingsError } from './platform/settings.ts';
 import { systemCode } from './platform/systemError.ts';
@@ -106,6 +107,7 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
       }),
     ),
     jobs: opened(await openJobs({ db, log })),
+    places: await openPlaces(settings.geoipDatabase),
     keyFor: (purpose) => deriveKey(keys.master, `custos ${purpose}`),
     tokens: openTokens({ privateKey: keys.jwt, issuer, audience: issuer, now: () => clock.now() }),
     mailer: opened(

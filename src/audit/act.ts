@@ -20,6 +20,7 @@ import type { Jobs } from '../platform/jobs.ts';
 import type { Mailer } from '../platform/mail.ts';
 import type { Passwords } from '../platform/passwords.ts';
 import type { Throttle } from '../platform/throttle.ts';
+import type { Places } from '../platform/places.ts';
 import type { Tokens } from '../platform/tokens.ts';
 import type { Entity } from './entity.ts';
 import type { Condition } from './filter.ts';
@@ -42,6 +43,7 @@ export interface Services {
   readonly throttle: Throttle;
   readonly heldBack: HeldBack;
   readonly jobs: Jobs;
+  readonly places: Places;
   /** A key of 256 bits for one purpose, which says nothing about those for others. */
   readonly keyFor: (purpose: string) => Buffer;
   /** Where users reach this server, without a trailing slash: links in mails begin with it. */

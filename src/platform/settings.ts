@@ -303,6 +303,14 @@ const TABLE = {
     fallback: undefined,
     secret: true,
   }),
+  geoipDatabase: row({
+    variable: 'GEOIP_DATABASE',
+    default: 'none: no travel is judged',
+    meaning: 'where addresses are, so that sign-ins from two places faster than anybody travels are noticed',
+    must: 'the path of a city database in the MaxMind DB format (.mmdb)',
+    schema: text,
+    fallback: undefined,
+  }),
   passwordCost: row({
     variable: 'PASSWORD_COST',
     default: '12',

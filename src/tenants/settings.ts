@@ -39,6 +39,13 @@ const changesOf = z.object({
       failedLoginsPerAccount: within(3, 1_000).nullish(),
       failedLoginsPerAddress: within(3, 10_000).nullish(),
       failedLoginsWindowMinutes: within(1, 1_440).nullish(),
+      sprayedAccounts: within(3, 10_000).nullish(),
+      familiarDays: within(1, 365).nullish(),
+      dormantDays: within(1, 3_650).nullish(),
+      travelKmPerHour: within(100, 100_000).nullish(),
+      bulkDeletions: within(2, 10_000).nullish(),
+      bulkExports: within(2, 10_000).nullish(),
+      bulkWindowMinutes: within(1, 1_440).nullish(),
       requireVerifiedEmail: z.boolean().nullish(),
     })
     .nullish(),

@@ -35,8 +35,8 @@ interface Proof {
   readonly refused?: () => Promise<Call> | Call;
 }
 
-/** A new action does not compile without its proof. */
-type Proofs = { readonly [A in AuditAction]: Proof | 'DETECTION' };
+/** A new action does not compile without its proof: a call, a detection below, or a scenario of test/security/scenarios.test.ts. */
+type Proofs = { readonly [A in AuditAction]: Proof | 'DETECTION' | 'SCENARIO' };
 
 function proofsOf(stage: Stage): Proofs {
   const { here, root, home, stranger, near } = stage;
@@ -268,6 +268,14 @@ function proofsOf(stage: Stage): Proofs {
     ADDRESS_BRUTE_FORCE_DETECTED: 'DETECTION',
     SUCCESS_AFTER_FAILURES_DETECTED: 'DETECTION',
     LEDGER_FAULT_DETECTED: 'DETECTION',
+    PASSWORD_SPRAY_DETECTED: 'SCENARIO',
+    NEW_ADDRESS_DETECTED: 'SCENARIO',
+    NEW_DEVICE_DETECTED: 'SCENARIO',
+    DORMANT_ACCOUNT_DETECTED: 'SCENARIO',
+    IMPOSSIBLE_TRAVEL_DETECTED: 'SCENARIO',
+    ROLE_ESCALATION_DETECTED: 'SCENARIO',
+    MASS_DELETION_DETECTED: 'SCENARIO',
+    MASS_EXPORT_DETECTED: 'SCENARIO',
     SECURITY_EVENT_ACKNOWLEDGED: onEvent('acknowledgeSecurityEvent'),
     SECURITY_EVENT_RESOLVED: onEvent('resolveSecurityEvent'),
     AUDIT_EXPORT_CREATED: {
@@ -312,10 +320,10 @@ test(
   { timeout: PROOFS_MS_MAX },
   async () => {
     const stage = await setStage();
-    const proofs = Object.entries(proofsOf(stage)) as [AuditAction, Proof | 'DETECTION'][];
+    const proofs = Object.entries(proofsOf(stage)) as [AuditAction, Proof | 'DETECTION' | 'SCENARIO'][];
     expect(proofs.map(([action]) => action).toSorted()).toEqual(Object.keys(AUDIT_CATALOGUE).toSorted());
     for (const [action, proof] of proofs) {
-      if (proof === 'DETECTION') continue;
+      if (typeof proof === 'string') continue;
       const calls = [await proof.done?.(), await proof.refused?.()].filter((call) => call !== undefined);
       expect(calls.length, action).toBeGreaterThan(0);
       for (const call of calls) {

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 
 import { idAt, isoOf } from '../../src/platform/ids.ts';
 import { holdLog } from './locks.ts';
-import { type Person, type World, world } from './server.ts';
+import { PASSWORD, type Person, type World, world } from './server.ts';
 import { until } from './wait.ts';
 
 const MINUTE_MICROS = 60_000_000n;
@@ -14,8 +14,8 @@ export const DETAILS_OF_ALL = `id action severity state evidence(first: 10) { to
     actor { type name } context { transport } }`;
 
 /** A tenant whose administrator sees everything, a member to attack, and ways to attack it. */
-export async function peopleAtRisk() {
-  const here = await world({ TRUSTED_PROXIES: '127.0.0.1' });
+export async function peopleAtRisk(env: Readonly<Record<string, string>> = {}) {
+  const here = await world({ TRUSTED_PROXIES: '127.0.0.1', ...env });
   const { admin, id, subdomain } = await here.tenant();
   const member = await here.user(admin, 'MEMBER');
   const { admin: database } = here.database;
@@ -47,6 +47,28 @@ export async function peopleAtRisk() {
             ${services.vault.emailHmac(whom.email)}, sha256(''))`;
       }
     },
+    /** A sign-in with the right password. */
+    signIn: async ({ email }: Person, from: string, userAgent?: string) => {
+      const { errors } = await here.anybody.ask(
+        'mutation ($input: LoginInput!) { login(input: $input) { expiresAt } }',
+        { input: { email, password: PASSWORD } },
+        { 'x-forwarded-for': from, ...(userAgent ? { 'user-agent': userAgent } : {}) },
+      );
+      expect(errors).toEqual([]);
+    },
+    /** Brings what somebody has signed in so far back in time. */
+    longAgo: async ({ id: userId }: Person, days: number) => {
+      const { clock } = here.server.house.services;
+      const then = clock.now() - BigInt(days) * 24n * 60n * MINUTE_MICROS;
+      await database.begin(async (sql) => {
+        await sql`set local session_replication_role = replica`;
+        await sql`update users set created_at = ${isoOf(then)} where id = ${userId}`;
+        for (const { id: old } of await sql`
+          select id from audit_logs where user_id = ${userId} and action = 'auth.login'`)
+          await sql`update audit_logs set id = ${idAt(clock.now() - BigInt(days) * 24n * 60n * MINUTE_MICROS)},
+            created_at = ${isoOf(then)} where id = ${old as string}`;
+      });
+    },
     /** Sets what the tenant thinks suspicious. */
     set: async (security: object) => {
       const { errors } = await admin.do('updateSettings', { security });
@@ -65,9 +87,9 @@ export interface Detection {
 }
 
 /** The detections a reader sees, newest first. */
-export async function detectionsOf(reader: Person): Promise<Detection[]> {
+export async function detectionsOf(reader: Person, minSeverity = 'ERROR'): Promise<Detection[]> {
   const { data, errors } = await reader.ask(
-    `{ securityEvents(filter: { minSeverity: ERROR }, first: 10) { nodes { ${DETAILS_OF_ALL} } } }`,
+    `{ securityEvents(filter: { minSeverity: ${minSeverity} }, first: 10) { nodes { ${DETAILS_OF_ALL} } } }`,
   );
   expect(errors).toEqual([]);
   return data.securityEvents.nodes as Detection[];
