@@ -211,5 +211,5 @@ async function deleteExpired(db: Database, { clock }: Services): Promise<void> {
 }
 
 function positionOf(record: ShownRecord | undefined): bigint | null {
-  return record ? BigInt(record.position) : null;
+  return record ? BigInt(record.position!) : null;
 }

@@ -10,12 +10,12 @@ import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from './tables.ts';
 export type ShownChange = Required<Omit<FieldChange, '__typename'>>;
 export type ShownRecord = ReturnType<typeof shownRecord>;
 
-/** A record, as far as its personal values are there to be shown. */
-export function shownRecord(row: AuditLogRow, position: bigint, personal: PersonalValues) {
+/** A record, as far as its personal values are there to be shown. It has no position before it is sealed. */
+export function shownRecord(row: AuditLogRow, position: bigint | null, personal: PersonalValues) {
   const { actor } = personal;
   return {
     id: row.id,
-    position: Number(position),
+    position: position === null ? null : Number(position),
     createdAt: row.createdAt,
     schemaVersion: row.schemaVersion,
     action: actionOf(row),

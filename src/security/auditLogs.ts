@@ -2,7 +2,8 @@ import { confinedTo, type Context, type Fields } from '../audit/act.ts';
 import { conditionOf, havingId } from '../audit/filter.ts';
 import { after, knowPersonal, personalIn, positionIn } from '../audit/known.ts';
 import { type LargeColumn, type LogPage, pageOfLog } from '../audit/query.ts';
-import { shownChange, shownDetails } from '../audit/shown.ts';
+import { rendered } from '../audit/formats.ts';
+import { shownChange, shownDetails, shownRecord } from '../audit/shown.ts';
 import { type AuditLogRow, PLATFORM_TENANT, SEVERITIES } from '../audit/tables.ts';
 import { feedPage } from '../feed/page.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
@@ -33,6 +34,7 @@ const LARGE_BEHIND: { readonly [Field in keyof AuditLog]?: readonly LargeColumn[
   userAgent: ['userAgent'],
   context: ['context'],
   // Of the whole record.
+  rendered: ['userAgent', 'context', 'details', 'changes', 'pii'],
   proof: ['userAgent', 'context', 'details', 'changes', 'pii', 'leafHash'],
 };
 const COUNT_MAX = 1_000_000;
@@ -106,6 +108,10 @@ export const types = {
       after(personalIn(context, row), (personal) =>
         row.changes.map((change) => shownChange(change, personal)),
       ),
+    rendered: async (row, { format }, context) => {
+      const [position, personal] = await Promise.all([positionIn(context, row), personalIn(context, row)]);
+      return rendered(shownRecord(row, position, personal), format);
+    },
     context: ({ context: { transport, operationName, fieldPath, documentHash, forwardedFor } }) => ({
       transport,
       operationName: operationName ?? null,
