@@ -161,7 +161,7 @@ function classified(record: ShownRecord, version: string) {
         activity_id: activity.activity,
         entity: named({ type: record.resource, uid: record.resourceId, name: record.resourceName }),
       };
-    case 'FINDING':
+    default:
       return {
         category_uid: 2,
         class_uid: 2004,
