@@ -1,5 +1,6 @@
 import { bulkCost } from './bulk.ts';
 import type { Table } from './figures.ts';
+import { ingestRate } from './ingest.ts';
 import { liveCost } from './live.ts';
 import { loginCost } from './logins.ts';
 import { neighbourCost } from './neighbours.ts';
@@ -89,6 +90,14 @@ commit to the parsed message; all of them must arrive. Memory is the server's re
 number.`,
     onSeeded: false,
     measure: liveCost,
+  },
+  ingest: {
+    title: 'Events of other applications',
+    about: `\`recordAuditEvents\` over HTTP with an API key, into an empty database: each event is checked against the JSON Schema of
+its type, looked up by its idempotency key, and becomes a record, which is sealed, signed and judged meanwhile. The clients are on the
+same two processors.`,
+    onSeeded: false,
+    measure: ingestRate,
   },
   sealing: {
     title: 'Sealing',

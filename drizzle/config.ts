@@ -9,6 +9,7 @@ export default defineConfig({
     './src/audit/tables.ts',
     './src/security/tables.ts',
     './src/archive/tables.ts',
+    './src/delivery/tables.ts',
   ],
   out: './drizzle',
   migrations: { prefix: 'index' },

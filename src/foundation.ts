@@ -19,6 +19,7 @@ import { openPlaces } from './platform/places.ts';
 import { startPostgres } from './platform/postgres.ts';
 import { type Settings, SettingsError } from './platform/settings.ts';
 import { systemCode } from './platform/systemError.ts';
+import { openTargets } from './platform/targets.ts';
 import { type Limits, openThrottle } from './platform/throttle.ts';
 import { openTokens } from './platform/tokens.ts';
 
@@ -107,6 +108,7 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
       }),
     ),
     jobs: opened(await openJobs({ db, log })),
+    targets: opened(openTargets(settings.webhookAllowedTargets)),
     places: await openPlaces(settings.geoipDatabase),
     keyFor: (purpose) => deriveKey(keys.master, `custos ${purpose}`),
     tokens: openTokens({ privateKey: keys.jwt, issuer, audience: issuer, now: () => clock.now() }),

@@ -8,6 +8,8 @@ import { openExports } from './archive/exportJob.ts';
 import { openCheckpoints } from './audit/checkpoints.ts';
 import type { Recorded } from './audit/record.ts';
 import { openSealer, SEALED_CHANNEL } from './audit/seal.ts';
+import { openDeliverer } from './delivery/deliverer.ts';
+import { openIngest } from './delivery/ingest.ts';
 import { openFeed } from './feed/follow.ts';
 import { type FirstStart, firstStart } from './firstStart.ts';
 import { openFoundation, openParts, type ThrottleSizes } from './foundation.ts';
@@ -89,6 +91,8 @@ export async function startServer(
     const detector = opened(openDetector(house, bus));
     opened(openVerifier(house));
     await openExports(house);
+    opened(await openDeliverer(house, bus));
+    await openIngest(house);
 
     const schema = openSchema();
     const { trustedDocuments } = settings;

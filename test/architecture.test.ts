@@ -15,6 +15,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   users: 4,
   security: 4,
   archive: 4,
+  delivery: 4,
   graphql: 5,
   http: 6,
   roof: 7,

@@ -16,10 +16,10 @@ import type {
 } from '../generated/types.ts';
 import { asUuid, idAt, isoOf } from '../platform/ids.ts';
 import { Refusal } from '../platform/refusal.ts';
+import { logNamed, namedLog } from '../tenants/tables.ts';
 import { userById } from '../users/tables.ts';
 import { EXPORTS } from './exportJob.ts';
 import { issueLink } from './links.ts';
-import { logNamed, namedLog } from './logs.ts';
 import { type AuditExportRow, auditExports } from './tables.ts';
 
 const KEPT_MICROS = 24n * 3_600_000_000n;

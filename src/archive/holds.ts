@@ -9,8 +9,8 @@ import type { ReadTx, Tx } from '../platform/db.ts';
 import { asUuid, idAt, isoOf } from '../platform/ids.ts';
 import { checkedInput, reason } from '../platform/input.ts';
 import { Refusal, refuseUnlessEmpty } from '../platform/refusal.ts';
+import { logNamed, namedLog } from '../tenants/tables.ts';
 import { userById, users } from '../users/tables.ts';
-import { logNamed, namedLog } from './logs.ts';
 import { type LegalHoldRow, legalHolds } from './tables.ts';
 
 const reasoned = z.object({ reason });

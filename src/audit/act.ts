@@ -19,6 +19,7 @@ import type { Clock } from '../platform/ids.ts';
 import type { Jobs } from '../platform/jobs.ts';
 import type { Mailer } from '../platform/mail.ts';
 import type { Passwords } from '../platform/passwords.ts';
+import type { Targets } from '../platform/targets.ts';
 import type { Throttle } from '../platform/throttle.ts';
 import type { Places } from '../platform/places.ts';
 import type { Tokens } from '../platform/tokens.ts';
@@ -28,7 +29,7 @@ import type { HeldBack } from './heldBack.ts';
 import type { Months } from './months.ts';
 import type { PersonalVault } from './personal.ts';
 import type { Signer } from './signer.ts';
-import type { AuditLogRow } from './tables.ts';
+import { type AuditLogRow, PLATFORM_TENANT } from './tables.ts';
 
 /** What is at hand besides the database. Opened once a process, by src/server.ts. */
 export interface Services {
@@ -44,6 +45,7 @@ export interface Services {
   readonly heldBack: HeldBack;
   readonly jobs: Jobs;
   readonly places: Places;
+  readonly targets: Targets;
   /** A key of 256 bits for one purpose, which says nothing about those for others. */
   readonly keyFor: (purpose: string) => Buffer;
   /** Where users reach this server, without a trailing slash: links in mails begin with it. */
@@ -80,13 +82,28 @@ export interface AnonymousActor {
   readonly because?: ErrorReason;
 }
 
+/** A program, with a key that somebody made for it. */
+export interface ApiKeyActor {
+  readonly type: 'API_KEY';
+  readonly id: string;
+  /** PLATFORM_TENANT for a key of the platform, which reaches all. */
+  readonly tenantId: string;
+  readonly name: string;
+  readonly scopes: ReadonlySet<Permission>;
+}
+
 /** Custos itself. */
 export interface SystemActor {
   readonly type: 'SYSTEM';
   readonly system: string;
 }
 
-export type Actor = UserActor | AnonymousActor | SystemActor;
+export type Actor = UserActor | ApiKeyActor | AnonymousActor | SystemActor;
+
+/** Whether an actor may do what the scope names. Custos itself may. */
+export function holds(actor: Actor, scope: Permission): boolean {
+  return actor.type === 'SYSTEM' || ('scopes' in actor && actor.scopes.has(scope));
+}
 
 /** Who is asking, on which call, with what at hand. `now` is in microseconds since 1970. */
 interface Asking {
@@ -107,7 +124,7 @@ const NO_TENANT = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 /** The tenant an actor is confined to; undefined for those who see all. To be named in every query besides what row-level security does: the planner needs it. */
 export function confinedTo(actor: Actor): string | undefined {
   if (actor.type === 'ANONYMOUS') return NO_TENANT;
-  return actor.type === 'USER' && actor.role !== 'SUPER_ADMIN' ? actor.tenantId : undefined;
+  return 'tenantId' in actor && actor.tenantId !== PLATFORM_TENANT ? actor.tenantId : undefined;
 }
 
 /** Looks many keys up at once; the answers stand in the order of the keys. */

@@ -226,7 +226,7 @@ function named(of: Entity<unknown>, row: unknown) {
 
 /** Whose log tells of a call whose record names no row: that of the row it told of, the tenant it was addressed to, the actor's, or the platform's. */
 function nobody({ told, actor }: Call) {
-  const own = actor.type === 'USER' ? actor.tenantId : PLATFORM_TENANT;
+  const own = 'tenantId' in actor ? actor.tenantId : PLATFORM_TENANT;
   const concerned = told.about?.of.tenantId(told.about.row);
   return { tenantId: concerned ?? told.attempted?.tenantId ?? own, resourceId: null, resourceName: null };
 }
@@ -277,6 +277,7 @@ function statusOf(failure: ErrorReason | null): AuditLogRow['status'] {
 
 function recordedActor(actor: Actor): AuditLogRow['actor'] {
   if (actor.type === 'USER') return { type: 'USER', role: actor.role, sessionId: actor.sessionId };
+  if (actor.type === 'API_KEY') return { type: 'API_KEY', apiKeyId: actor.id, apiKeyName: actor.name };
   return actor.type === 'SYSTEM' ? { type: 'SYSTEM', system: actor.system } : { type: 'ANONYMOUS' };
 }
 

@@ -20,6 +20,9 @@ const ECS_CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   SETTINGS: ['configuration'],
   SECURITY: ['intrusion_detection'],
   AUDIT: ['configuration'],
+  WEBHOOK: ['configuration'],
+  API_KEY: ['iam'],
+  EXTERNAL: ['api'],
 };
 
 const FORMATS: Readonly<Record<AuditRecordFormat, (record: ShownRecord) => string>> = {

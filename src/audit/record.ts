@@ -89,7 +89,7 @@ export interface Caller {
 export function tenancyOf(actor: Actor): Tenancy {
   // Signing in looks accounts up in all tenants, so nobody in particular is as wide as the platform; @requires keeps
   // everything but the sign-in mutations from them.
-  return actor.type === 'USER' && actor.tenantId !== PLATFORM_TENANT
+  return 'tenantId' in actor && actor.tenantId !== PLATFORM_TENANT
     ? { tenantId: actor.tenantId }
     : 'PLATFORM';
 }

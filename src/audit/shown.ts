@@ -27,9 +27,9 @@ export function shownRecord(row: AuditLogRow, position: bigint | null, personal:
     tenantId: row.tenantId === PLATFORM_TENANT ? null : row.tenantId,
     actor: {
       type: row.actor.type,
-      id: row.userId,
+      id: row.userId ?? row.actor.apiKeyId ?? null,
       email: actor?.email ?? null,
-      name: actor?.name ?? row.actor.system ?? null,
+      name: actor?.name ?? row.actor.apiKeyName ?? row.actor.system ?? null,
       role: row.actor.role ?? null,
     },
     resource: row.resource,

@@ -30,6 +30,8 @@ export interface RecordedActor {
   readonly type: ActorType;
   readonly role?: Role;
   readonly sessionId?: string;
+  readonly apiKeyId?: string;
+  readonly apiKeyName?: string;
   /** What acted, where the system did: such as `bootstrap`. */
   readonly system?: string;
 }

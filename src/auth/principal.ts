@@ -1,6 +1,8 @@
 import { and, eq } from 'drizzle-orm';
 
 import type { Actor, Services } from '../audit/act.ts';
+import { API_KEY_PREFIX, apiKeys } from '../delivery/tables.ts';
+import { tokenHash } from '../platform/crypto.ts';
 import type { Database } from '../platform/db.ts';
 import { isoOf } from '../platform/ids.ts';
 import { effective, tenants, tenantSettings } from '../tenants/tables.ts';
@@ -31,6 +33,7 @@ const PRINCIPAL = {
  */
 export async function actorOf(db: Database, services: Services, token: string | undefined): Promise<Actor> {
   if (token === undefined) return { type: 'ANONYMOUS' };
+  if (token.startsWith(API_KEY_PREFIX)) return await actorOfKey(db, services, token);
   const claims = services.tokens.verify(token);
   if (!claims.ok) return { type: 'ANONYMOUS', because: claims.reason };
   return await actorOfSession(db, services, claims);
@@ -61,4 +64,26 @@ export async function actorOfSession(
   return because
     ? { type: 'ANONYMOUS', because }
     : userActor(user, session.id, effective(user.tenantId, settings));
+}
+
+/** Who an API key stands for. It is refused in one word, whether it is unknown, revoked or over. */
+async function actorOfKey(db: Database, { clock }: Services, key: string): Promise<Actor> {
+  const [found] = await db.withReadTx('PLATFORM', (tx) =>
+    tx
+      .select({ key: apiKeys, tenant: { status: tenants.status, deletedAt: tenants.deletedAt } })
+      .from(apiKeys)
+      .leftJoin(tenants, eq(tenants.id, apiKeys.tenantId))
+      .where(eq(apiKeys.hash, tokenHash(key))),
+  );
+  if (!found) return { type: 'ANONYMOUS', because: 'TOKEN_INVALID' };
+  const { id, tenantId, name, scopes, expiresAt, revokedAt } = found.key;
+  const isOver = revokedAt !== null || (expiresAt !== null && expiresAt <= isoOf(clock.now()));
+  if (isOver) return { type: 'ANONYMOUS', because: 'TOKEN_INVALID' };
+  const { tenant } = found;
+  if (tenant && (tenant.deletedAt !== null || tenant.status !== 'ACTIVE'))
+    return { type: 'ANONYMOUS', because: 'TENANT_INACTIVE' };
+  const held = new Set(scopes);
+  // Who reads what is about all reads what is about somebody.
+  if (held.has('SECURITY_READ')) held.add('SECURITY_READ_OWN');
+  return { type: 'API_KEY', id, tenantId, name, scopes: held };
 }

@@ -194,7 +194,8 @@ function beginReading({ db }: House, actor: Actor, scopeOn: (tx: ReadTx, who: Ac
 
 /** The records that may change what an actor is allowed: those about the actor, its session or its tenant, or its branches. */
 function concerningOf(actor: Actor): Condition {
-  const ids = actor.type === 'USER' ? [actor.id, actor.sessionId, actor.tenantId] : [];
+  const ids = 'tenantId' in actor ? [actor.id, actor.tenantId] : [];
+  if (actor.type === 'USER') ids.push(actor.sessionId);
   const about: Condition = { column: 'resourceId', in: ids.filter((id) => id !== PLATFORM_TENANT) };
   if (actor.type !== 'USER' || actor.role !== 'BRANCH_MANAGER') return about;
   return { any: [about, ofActions(['USER_BRANCHES_CHANGED', 'BRANCH_DELETED', 'USER_INVITED'])] };

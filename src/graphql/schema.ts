@@ -6,8 +6,12 @@ import type { GraphQLSchema } from 'graphql';
 
 import * as erasure from '../archive/erasure.ts';
 import * as exports from '../archive/exports.ts';
-import * as holds from '../archive/holds.ts';
-import type { Context, Deeds } from '../audit/act.ts';
+import * as legalHolds from '../archive/holds.ts';
+import * as apiKeys from '../delivery/apiKeys.ts';
+import * as eventTypes from '../delivery/eventTypes.ts';
+import * as ingest from '../delivery/ingest.ts';
+import * as webhooks from '../delivery/webhooks.ts';
+import { type Context, type Deeds, holds } from '../audit/act.ts';
 import * as auth from '../auth/resolvers.ts';
 import type { QueryResolvers, Resolvers, SubscriptionResolvers } from '../generated/types.ts';
 import * as activity from '../security/activity.ts';
@@ -30,8 +34,12 @@ const deeds: Deeds = {
   ...users.deeds,
   ...events.deeds,
   ...exports.deeds,
-  ...holds.deeds,
+  ...legalHolds.deeds,
   ...erasure.deeds,
+  ...webhooks.deeds,
+  ...apiKeys.deeds,
+  ...eventTypes.deeds,
+  ...ingest.deeds,
 };
 
 const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
@@ -46,7 +54,10 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...statistics.queries,
   ...events.queries,
   ...exports.queries,
-  ...holds.queries,
+  ...legalHolds.queries,
+  ...webhooks.queries,
+  ...apiKeys.queries,
+  ...eventTypes.queries,
   node: async (_root, { id }, context) => {
     const user = await users.visibleUser(context, id);
     if (user) return { __typename: 'User' as const, ...user };
@@ -64,11 +75,11 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
 };
 
 function readsTheLog({ actor }: Context): boolean {
-  return actor.type === 'USER' && actor.scopes.has('AUDIT_READ');
+  return holds(actor, 'AUDIT_READ');
 }
 
 function seesEvents({ actor }: Context): boolean {
-  return actor.type === 'USER' && actor.scopes.has('SECURITY_READ_OWN');
+  return holds(actor, 'SECURITY_READ_OWN');
 }
 
 const Subscription: Required<Omit<SubscriptionResolvers, '__isTypeOf'>> = {
@@ -90,7 +101,10 @@ export function openSchema(): GraphQLSchema {
     ...statistics.types,
     ...events.types,
     ...exports.types,
-    ...holds.types,
+    ...legalHolds.types,
+    ...webhooks.types,
+    ...apiKeys.types,
+    ...eventTypes.types,
     Query,
     Subscription,
   };

@@ -303,6 +303,14 @@ const TABLE = {
     fallback: undefined,
     secret: true,
   }),
+  webhookAllowedTargets: row({
+    variable: 'WEBHOOK_ALLOWED_TARGETS',
+    default: 'empty: public addresses only',
+    meaning: 'ranges of addresses that webhooks may reach although they are not public, also by http://',
+    must: 'a comma-separated list of IP ranges such as 10.0.0.0/8 or fd00::/8',
+    schema: list(range),
+    fallback: [],
+  }),
   geoipDatabase: row({
     variable: 'GEOIP_DATABASE',
     default: 'none: no travel is judged',

@@ -1,6 +1,6 @@
 import { and, eq } from 'drizzle-orm';
 
-import { confinedTo, type Context, type Fields } from '../audit/act.ts';
+import { confinedTo, type Context, type Fields, holds } from '../audit/act.ts';
 import { having } from '../audit/filter.ts';
 import { type LogPage, pageOfLog } from '../audit/query.ts';
 import { differentIn, endOf, type Facet, kindsIn, recordsOf, type Span, topIn } from '../audit/statistics.ts';
@@ -71,7 +71,7 @@ async function userNamed(context: Context, id: string): Promise<Pick<UserRow, 't
       ? undefined
       : await context.read(({ tx, actor }) => {
           const own = confinedTo(actor);
-          const seesAll = actor.type === 'USER' && actor.scopes.has('USERS_READ');
+          const seesAll = holds(actor, 'USERS_READ');
           const seen = seesAll ? (own ? eq(users.tenantId, own) : undefined) : seenUsers(actor);
           return tx
             .select({ tenantId: users.tenantId, id: users.id })

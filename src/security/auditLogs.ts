@@ -87,12 +87,12 @@ export const types = {
     user: (row, _args, context) => (row.userId === null ? null : context.load(userById, row.userId)),
     actor: (row, _args, context) =>
       after(personalIn(context, row), ({ actor }) => {
-        const { type, role, sessionId, system } = row.actor;
+        const { type, role, sessionId, apiKeyId, apiKeyName, system } = row.actor;
         return {
           type,
-          id: row.userId,
+          id: row.userId ?? apiKeyId ?? null,
           email: actor?.email ?? null,
-          name: actor?.name ?? system ?? null,
+          name: actor?.name ?? apiKeyName ?? system ?? null,
           role: role ?? null,
           sessionId: sessionId ?? null,
         };

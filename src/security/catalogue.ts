@@ -1,4 +1,4 @@
-import type { Context, Fields } from '../audit/act.ts';
+import { type Context, type Fields, holds } from '../audit/act.ts';
 import { kindsIn, lastSeenIn, type Span } from '../audit/statistics.ts';
 import { AUDIT_CATALOGUE } from '../generated/catalogue.ts';
 import type {
@@ -25,7 +25,7 @@ export const queries = {
 } satisfies Partial<QueryResolvers>;
 
 async function logOf(context: Context): Promise<CatalogueEntry['log']> {
-  if (context.actor.type !== 'USER' || !context.actor.scopes.has('AUDIT_READ')) return null;
+  if (!holds(context.actor, 'AUDIT_READ')) return null;
   const now = context.services.clock.now();
   const ever = await spanOf(context, undefined, 0n, now);
   return { ever, recently: { ...ever, from: now - 30n * DAY_MICROS } };

@@ -14,6 +14,7 @@ import { Refusal } from '../platform/refusal.ts';
 import { branches } from '../tenants/tables.ts';
 import { users } from '../users/tables.ts';
 import { auditExports, legalHolds } from '../archive/tables.ts';
+import { apiKeys, eventTypes, webhooks } from '../delivery/tables.ts';
 import { shownChange } from '../audit/shown.ts';
 import { recordIdOf } from './eventStates.ts';
 import { withinAllAbout } from './reach.ts';
@@ -91,6 +92,10 @@ const ROWS = {
   SECURITY_EVENT: auditLogs,
   AUDIT_EXPORT: auditExports,
   LEGAL_HOLD: legalHolds,
+  WEBHOOK: webhooks,
+  API_KEY: apiKeys,
+  EVENT_TYPE: eventTypes,
+  EVENT: auditLogs,
 } as const;
 
 /** Whose log tells of an object. */

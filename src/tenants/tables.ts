@@ -11,8 +11,9 @@ import {
   uuid,
 } from 'drizzle-orm/pg-core';
 
-import { type Act, type Actor, type Batch, confinedTo, type Mutations } from '../audit/act.ts';
+import { type Act, type Actor, type Batch, confinedTo, type Mutations, type Scope } from '../audit/act.ts';
 import { entity } from '../audit/entity.ts';
+import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { BranchStatus, SubscriptionTier, TenantStatus } from '../generated/types.ts';
 import { timestamptz, uuidArray } from '../platform/columns.ts';
 import type { ReadTx } from '../platform/db.ts';
@@ -110,6 +111,27 @@ export async function lockTenant<M extends Mutations>(
     : [];
   if (!tenant) throw new Refusal('TENANT_NOT_FOUND');
   return tenant;
+}
+
+/** Whose log is named, also that of a deleted tenant; unnamed, the caller's own or the platform's. */
+export async function logNamed(
+  { actor, tx }: Pick<Scope, 'actor' | 'tx'>,
+  tenantId: string | null | undefined,
+): Promise<string> {
+  const own = confinedTo(actor);
+  if (typeof tenantId !== 'string') return own ?? PLATFORM_TENANT;
+  const uuid = asUuid(tenantId);
+  const isVisible = uuid !== undefined && (own === undefined || own === uuid);
+  const found = isVisible
+    ? await tx.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, uuid))
+    : [];
+  if (found.length === 0) throw new Refusal('TENANT_NOT_FOUND');
+  return uuid!;
+}
+
+/** A log as it is named to the outside: null for the platform's. */
+export function namedLog(tenantId: string): string | null {
+  return tenantId === PLATFORM_TENANT ? null : tenantId;
 }
 
 export const branches = pgTable(

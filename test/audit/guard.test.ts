@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { type RawApplication, rawApplication } from '../world/application.ts';
 import { businessRows } from '../world/business.ts';
 import { type FreshDatabase, freshDatabase } from '../world/database.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 import { world } from '../world/server.ts';
 
 /** Of drizzle/0001_guards.sql: a change without its record. */
@@ -28,6 +29,10 @@ const WRITES = {
   tenant_settings: `insert into tenant_settings (tenant_id, updated_at) values (gen_random_uuid(), now())`,
   security_event_states: `insert into security_event_states (tenant_id, log_id, state, changed_by, changed_at)
     select tenant_id, gen_random_uuid(), 'RESOLVED', id, now() from users limit 1`,
+  api_keys: `insert into api_keys (tenant_id, id, name, hash, hint, scopes, created_at)
+    select tenant_id, gen_random_uuid(), 'Raw', '\\x00', 'raw', '[]', now() from users limit 1`,
+  webhooks: `insert into webhooks (tenant_id, id, url, format, condition, secret, state, created_at, updated_at)
+    select tenant_id, gen_random_uuid(), 'https://raw.example', 'NATIVE', '{}', '', 'ACTIVE', now(), now() from users limit 1`,
   legal_holds: `insert into legal_holds (tenant_id, id, reason, created_at)
     select tenant_id, gen_random_uuid(), 'Raw', now() from users limit 1`,
 } as const;
@@ -50,7 +55,13 @@ const OURS = [
   'throttle_counters',
   'audit_exports',
   'audit_export_parts',
+  'webhook_cursors',
+  'webhook_deliveries',
+  'audit_event_keys',
 ];
+
+/** What the application adds to, and can neither change nor remove. */
+const NEVER_CHANGED = ['event_types'];
 
 test('every table of the business is guarded', async () => {
   const { admin } = await freshDatabase();
@@ -64,7 +75,7 @@ test('every table of the business is guarded', async () => {
   const guarded = await admin`
     select tgrelid::regclass::text as name from pg_trigger
     where tgname = 'audited' and tgdeferrable and tginitdeferred and tgenabled = 'O'`;
-  expect(guarded.map(({ name }) => name as string).sort()).toEqual(names.sort());
+  expect(guarded.map(({ name }) => name as string).sort()).toEqual([...names, ...NEVER_CHANGED].sort());
 });
 
 test('raw SQL of the application that changes business without a record is refused at commit', async () => {
@@ -209,6 +220,8 @@ async function open(): Promise<{ database: FreshDatabase; raw: RawApplication }>
   const events = await admin.ask('{ securityEvents(first: 1) { nodes { id } } }');
   await admin.do('acknowledgeSecurityEvent', { id: events.data.securityEvents.nodes[0].id });
   const root = await here.root();
+  await admin.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] });
+  await admin.do('createWebhook', { url: ALLOWED_TARGET });
   await root.do('placeLegalHold', { tenantId: admin.tenantId, reason: 'Trial' });
   return { database: here.database, raw: await rawApplication(here.database) };
 }

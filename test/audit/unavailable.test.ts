@@ -7,6 +7,7 @@ import { expectRefused, sessionOf } from '../world/auditRecord.ts';
 import { businessRows } from '../world/business.ts';
 import { PASSWORD, type Person, type World, world } from '../world/server.ts';
 import { until } from '../world/wait.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 
 /** SECURITY.md R3. */
 const ANSWER_MS_MAX = 2_000;
@@ -111,8 +112,29 @@ async function callsOf(here: World): Promise<Calls> {
   });
   const held = await root.do('placeLegalHold', { tenantId: gone.id, reason: 'Trial' }, 'legalHold { id }');
   const leaver = await here.user(admin, 'MEMBER');
+  const newHook = async () => {
+    const { data } = await admin.do(
+      'createWebhook',
+      { url: ALLOWED_TARGET, format: 'NATIVE' },
+      'webhook { id }',
+    );
+    return data.webhook.id as string;
+  };
+  const hook = await newHook();
+  const key = await admin.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] }, 'apiKey { id }');
+  await admin.do('registerEventType', { name: 'a.a', schema: {} });
   const person = { email: 'new@example.com', fullName: 'New' };
   const calls: Calls = {
+    createApiKey: { by: admin, input: { name: 'Key', scopes: ['AUDIT_READ'] } },
+    revokeApiKey: { by: admin, input: { id: key.data.apiKey.id as string } },
+    registerEventType: { by: admin, input: { name: 'a.b', schema: {} } },
+    recordAuditEvents: { by: admin, input: { events: [{ type: 'a.a', idempotencyKey: 'one' }] } },
+    createWebhook: { by: admin, input: { url: ALLOWED_TARGET, format: 'NATIVE' } },
+    updateWebhook: { by: admin, input: { id: hook, description: 'Other' } },
+    deleteWebhook: { by: admin, input: { id: await newHook() } },
+    resumeWebhook: { by: admin, input: { id: hook } },
+    replayWebhook: { by: admin, input: { id: hook, from: '2020-01-01T00:00:00Z' } },
+    testWebhook: { by: admin, input: { id: hook } },
     placeLegalHold: { by: root, input: { tenantId, userId: admin.id, reason: 'Trial' } },
     releaseLegalHold: { by: root, input: { id: held.data.legalHold.id as string, reason: 'Over' } },
     eraseSubject: { by: admin, input: { userId: leaver.id, reason: 'Asked for' } },

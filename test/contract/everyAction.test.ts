@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { AUDIT_CATALOGUE } from '../../src/generated/catalogue.ts';
 import type { AuditAction, ErrorReason } from '../../src/generated/types.ts';
 import { sessionOf } from '../world/auditRecord.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 import { makersOn, setStage, type Stage } from '../world/matrixStage.ts';
 import { type Answer, PASSWORD, type Person } from '../world/server.ts';
 import { asOwner } from '../world/ledger.ts';
@@ -95,6 +96,17 @@ function proofsOf(stage: Stage): Proofs {
       about: ({ securityEvent }) => securityEvent.id as string,
     }),
     refused: () => ({ ...not('SECURITY_EVENT_NOT_FOUND', admin, mutation, { id: missing }), about: missing }),
+  });
+
+  const onWebhook = (mutation: string, more: object = {}): Proof => ({
+    done: async () => {
+      const id = await make.newWebhook();
+      return by(admin, mutation, { id, ...more }, id);
+    },
+    refused: () => ({
+      ...not('WEBHOOK_NOT_FOUND', admin, mutation, { id: missing, ...more }),
+      about: missing,
+    }),
   });
 
   return {
@@ -286,6 +298,56 @@ function proofsOf(stage: Stage): Proofs {
       }),
       refused: () => not('SCOPE_MISSING', stranger, 'createAuditExport', { format: 'CSV' }),
     },
+    API_KEY_CREATED: {
+      done: () => ({
+        ...by(admin, 'createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] }),
+        selection: 'apiKey { id }',
+        about: ({ apiKey }) => apiKey.id as string,
+      }),
+      refused: () => not('INVALID_INPUT', admin, 'createApiKey', { name: 'Key', scopes: ['USERS_WRITE'] }),
+    },
+    API_KEY_REVOKED: {
+      done: async () => {
+        const id = await make.newKey();
+        return by(admin, 'revokeApiKey', { id }, id);
+      },
+      refused: () => ({
+        ...not('API_KEY_NOT_FOUND', admin, 'revokeApiKey', { id: missing }),
+        about: missing,
+      }),
+    },
+    EVENT_TYPE_REGISTERED: {
+      done: () => ({
+        ...by(admin, 'registerEventType', { name: 'shop.sold', schema: {} }),
+        selection: 'eventType { id }',
+        about: ({ eventType }) => eventType.id as string,
+      }),
+      refused: () => not('INVALID_INPUT', admin, 'registerEventType', { name: 'Sold', schema: {} }),
+    },
+    AUDIT_EVENTS_RECORDED: {
+      done: async () => ({
+        ...by(root, 'recordAuditEvents', { tenantId: home.id, events: await make.knownEvents() }),
+      }),
+      refused: () =>
+        not('INVALID_INPUT', admin, 'recordAuditEvents', {
+          events: [{ type: 'no.such', idempotencyKey: '1' }],
+        }),
+    },
+    EXTERNAL_EVENT: 'SCENARIO',
+    WEBHOOK_CREATED: {
+      done: () => ({
+        ...by(admin, 'createWebhook', { url: ALLOWED_TARGET }),
+        selection: 'webhook { id }',
+        about: ({ webhook }) => webhook.id as string,
+      }),
+      refused: () => not('INVALID_INPUT', admin, 'createWebhook', { url: 'https://10.0.0.1/' }),
+    },
+    WEBHOOK_UPDATED: onWebhook('updateWebhook', { description: 'Ours' }),
+    WEBHOOK_DELETED: onWebhook('deleteWebhook'),
+    WEBHOOK_RESUMED: onWebhook('resumeWebhook'),
+    WEBHOOK_REPLAYED: onWebhook('replayWebhook', { fromPosition: 0 }),
+    WEBHOOK_TESTED: onWebhook('testWebhook'),
+    WEBHOOK_PAUSED: 'SCENARIO',
     LEGAL_HOLD_PLACED: {
       done: () => ({
         ...by(root, 'placeLegalHold', { tenantId: home.id, userId: stranger.id, reason: 'Trial' }),

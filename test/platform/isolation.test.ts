@@ -4,6 +4,7 @@ import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
 import { rawApplication, type RawTenancy } from '../world/application.ts';
 import { exported } from '../world/exports.ts';
 import { type FreshDatabase, freshDatabase } from '../world/database.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 import { world } from '../world/server.ts';
 import { until } from '../world/wait.ts';
 
@@ -115,6 +116,12 @@ test('nor can anything be written for another, or handed over to another', async
       'audit_exports',
       'audit_export_parts',
       'legal_holds',
+      'api_keys',
+      'event_types',
+      'audit_event_keys',
+      'webhooks',
+      'webhook_cursors',
+      'webhook_deliveries',
     ].map((table) => insert(table, `'tenant_id', '${b}'`)),
     insert('audit_seals', `'tenant_id', '${b}', 'first_seq', 999`),
     insert('audit_logs', `'tenant_id', '${PLATFORM_TENANT}'`),
@@ -153,6 +160,11 @@ async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: s
     await admin.do('updateSettings', { organisation: { locale: 'de' } });
     await admin.do('changeUserRole', { id: member.id, role: 'AUDITOR' });
     await exported(admin, { format: 'CSV' });
+    await admin.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] });
+    await admin.do('registerEventType', { name: 'a.a', schema: {} });
+    await admin.do('recordAuditEvents', { events: [{ type: 'a.a', idempotencyKey: '1' }] });
+    const hook = await admin.do('createWebhook', { url: ALLOWED_TARGET }, 'webhook { id }');
+    await admin.do('testWebhook', { id: hook.data.webhook.id });
     await root.do('placeLegalHold', { tenantId, reason: 'Trial' });
     // As if somebody had acknowledged that event.
     await here.database.admin.begin(async (sql) => {

@@ -5,6 +5,7 @@ import { isoOf } from '../../src/platform/ids.ts';
 import { sessionOf } from '../world/auditRecord.ts';
 import { diffOf, momentOf, now, stateOf } from '../world/history.ts';
 import { type Person, type World, world } from '../world/server.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 
 test('an object is there from its creation on and gone from its deletion on, each at the very microsecond', async () => {
   const here = await world();
@@ -199,12 +200,16 @@ test('who sees all tenants is told of every kind of object what its own administ
   await admin.do('updateSettings', { organisation: { displayName: 'We' } });
   await here.signIn(admin.email, 'wrong password');
   const exported = await admin.do('createAuditExport', { format: 'CSV' }, 'auditExport { id }');
+  const key = await admin.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] }, 'apiKey { id }');
+  const type = await admin.do('registerEventType', { name: 'a.b', schema: {} }, 'eventType { id }');
+  const hook = await admin.do('createWebhook', { url: ALLOWED_TARGET }, 'webhook { id }');
   const held = await root.do('placeLegalHold', { tenantId, reason: 'Trial' }, 'legalHold { id }');
   const { data } = await admin.ask('{ securityEvents(first: 1) { nodes { id } } }');
   const event = data.securityEvents.nodes[0].id as string;
   await admin.do('acknowledgeSecurityEvent', { id: event });
 
-  const objects: Readonly<Record<AuditResource, string>> = {
+  // An event of another application is no object of ours.
+  const objects: Readonly<Record<Exclude<AuditResource, 'EVENT'>, string>> = {
     USER: leaver.id,
     BRANCH: branch.data.branch.id as string,
     TENANT: tenantId,
@@ -212,6 +217,9 @@ test('who sees all tenants is told of every kind of object what its own administ
     SESSION: sessionOf(leaver),
     SECURITY_EVENT: event,
     AUDIT_EXPORT: exported.data.auditExport.id as string,
+    WEBHOOK: hook.data.webhook.id as string,
+    API_KEY: key.data.apiKey.id as string,
+    EVENT_TYPE: type.data.eventType.id as string,
     LEGAL_HOLD: held.data.legalHold.id as string,
   };
   for (const [resource, id] of Object.entries(objects) as [AuditResource, string][]) {

@@ -6,6 +6,7 @@ import { PLATFORM_TENANT } from '../../src/audit/tables.ts';
 import type { AuditResource } from '../../src/generated/types.ts';
 import { madeUp, type Target, twoTenants } from '../world/canaries.ts';
 import { livePeople } from '../world/live.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 import { introspected, selectionOf, selectionsOf } from '../world/selection.ts';
 import type { Answer } from '../world/server.ts';
 
@@ -46,6 +47,10 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
   auditHealth: ({ tenantId }) => [`(tenantId: "${tenantId}")`],
   auditExport: ({ exportId }) => [`(id: "${exportId}")`],
   auditExports: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
+  apiKeys: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
+  eventTypes: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
+  webhook: ({ webhookId }) => [`(id: "${webhookId}")`],
+  webhooks: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   legalHolds: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   auditActionCatalog: () => [''],
   userActivity: ({ userId }) => [`(userId: "${userId}")`],
@@ -60,7 +65,18 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
 };
 
 /** One object of each kind that there is. */
-function objectsOf({ userId, tenantId, branchId, sessionId, eventId, exportId, holdId }: Target): string[] {
+function objectsOf({
+  userId,
+  tenantId,
+  branchId,
+  sessionId,
+  eventId,
+  exportId,
+  holdId,
+  webhookId,
+  apiKeyId,
+  eventTypeId,
+}: Target): string[] {
   const objects: Readonly<Record<AuditResource, string>> = {
     USER: userId,
     TENANT: tenantId,
@@ -70,6 +86,10 @@ function objectsOf({ userId, tenantId, branchId, sessionId, eventId, exportId, h
     SECURITY_EVENT: eventId,
     AUDIT_EXPORT: exportId,
     LEGAL_HOLD: holdId,
+    WEBHOOK: webhookId,
+    API_KEY: apiKeyId,
+    EVENT_TYPE: eventTypeId,
+    EVENT: eventId,
   };
   return Object.entries(objects).map(([resource, id]) => `resource: ${resource}, id: "${id}"`);
 }
@@ -135,6 +155,16 @@ const MUTATIONS: Record<string, string | ((target: Target) => object)> = {
   acknowledgeSecurityEvent: ({ eventId: id }) => ({ id }),
   resolveSecurityEvent: ({ eventId: id }) => ({ id }),
   createAuditExport: ({ tenantId }) => ({ tenantId, format: 'CSV' }),
+  createApiKey: ({ tenantId }) => ({ tenantId, name: 'Mine', scopes: ['AUDIT_READ'] }),
+  revokeApiKey: ({ apiKeyId: id }) => ({ id }),
+  registerEventType: ({ tenantId }) => ({ tenantId, name: 'mine.now', schema: {} }),
+  recordAuditEvents: ({ tenantId }) => ({ tenantId, events: [{ type: 'mine.now', idempotencyKey: '1' }] }),
+  createWebhook: ({ tenantId }) => ({ tenantId, url: ALLOWED_TARGET }),
+  updateWebhook: ({ webhookId: id }) => ({ id, url: ALLOWED_TARGET }),
+  deleteWebhook: ({ webhookId: id }) => ({ id }),
+  resumeWebhook: ({ webhookId: id }) => ({ id }),
+  replayWebhook: ({ webhookId: id }) => ({ id, fromPosition: 0 }),
+  testWebhook: ({ webhookId: id }) => ({ id }),
   placeLegalHold: ({ tenantId }) => ({ tenantId, reason: 'Competition' }),
   releaseLegalHold: ({ holdId: id }) => ({ id, reason: 'Competition' }),
   eraseSubject: ({ userId }) => ({ userId, reason: 'Competition' }),

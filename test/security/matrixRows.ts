@@ -7,6 +7,7 @@
 import type { AuditResource, ErrorReason } from '../../src/generated/types.ts';
 import { sessionOf } from '../world/auditRecord.ts';
 import { type Kind, type makersOn, type Principal } from '../world/matrixStage.ts';
+import { ALLOWED_TARGET } from '../world/receiver.ts';
 import { PASSWORD } from '../world/server.ts';
 
 /** What is asked of a query. */
@@ -141,6 +142,10 @@ export const QUERIES: Record<string, readonly Look[]> = {
   auditHealth: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditExport: [{ cells: 'A T - T - -', kind: 'exports', args: one('id'), selection: '{ id }' }],
   auditExports: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  apiKeys: [{ cells: 'A T - - - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  eventTypes: [{ cells: 'A T - - - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  webhook: [{ cells: 'A T - - - -', kind: 'webhooks', args: one('id'), selection: '{ id }' }],
+  webhooks: [{ cells: 'A T - - - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   legalHolds: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditActionCatalog: [{ cells: 'P P P P P -', args: '', selection: '{ action }' }],
   failedLoginAttempts: [
@@ -175,6 +180,7 @@ export const SUBSCRIPTIONS: Record<
 const USER = { hidden: 'USER_NOT_FOUND' } as const;
 const TENANT = { hidden: 'TENANT_NOT_FOUND' } as const;
 const BRANCH = { hidden: 'BRANCH_NOT_FOUND' } as const;
+const WEBHOOK = { hidden: 'WEBHOOK_NOT_FOUND' } as const;
 const OF_ADMINS = 'A T - - - -';
 const OF_THE_PLATFORM = 'A - - - - -';
 const OF_ALL = 'P P P P P P';
@@ -385,6 +391,58 @@ export const MUTATIONS: Record<string, readonly Aim[]> = {
       input: ({ tenantId }) => ({ tenantId, format: 'CSV' }),
     },
   ],
+  createApiKey: [
+    {
+      cells: OF_ADMINS,
+      ...TENANT,
+      input: ({ tenantId }) => ({ tenantId, name: 'Key', scopes: ['EVENTS_WRITE'] }),
+    },
+  ],
+  revokeApiKey: [
+    {
+      cells: OF_ADMINS,
+      hidden: 'API_KEY_NOT_FOUND',
+      input: async (make) => ({ id: await make.newKey() }),
+    },
+  ],
+  registerEventType: [
+    {
+      cells: OF_ADMINS,
+      ...TENANT,
+      input: (make) => ({
+        tenantId: make.tenantId,
+        name: `made.${make.uniqueName().replaceAll('-', '_')}`,
+        schema: {},
+      }),
+    },
+  ],
+  recordAuditEvents: [
+    {
+      cells: OF_ADMINS,
+      ...TENANT,
+      input: async (make) => ({ tenantId: make.tenantId, events: await make.knownEvents() }),
+    },
+  ],
+  createWebhook: [
+    { cells: OF_ADMINS, ...TENANT, input: ({ tenantId }) => ({ tenantId, url: ALLOWED_TARGET }) },
+  ],
+  updateWebhook: [
+    {
+      cells: OF_ADMINS,
+      ...WEBHOOK,
+      input: async (make) => ({ id: await make.newWebhook(), description: 'x' }),
+    },
+  ],
+  deleteWebhook: [{ cells: OF_ADMINS, ...WEBHOOK, input: async (make) => ({ id: await make.newWebhook() }) }],
+  resumeWebhook: [{ cells: OF_ADMINS, ...WEBHOOK, input: async (make) => ({ id: await make.newWebhook() }) }],
+  replayWebhook: [
+    {
+      cells: OF_ADMINS,
+      ...WEBHOOK,
+      input: async (make) => ({ id: await make.newWebhook(), fromPosition: 0 }),
+    },
+  ],
+  testWebhook: [{ cells: OF_ADMINS, ...WEBHOOK, input: async (make) => ({ id: await make.newWebhook() }) }],
   placeLegalHold: [
     {
       cells: OF_THE_PLATFORM,

@@ -6,6 +6,7 @@ import { sessionOf } from './auditRecord.ts';
 import { businessRows } from './business.ts';
 import { exportDone } from './exports.ts';
 import { livePeople } from './live.ts';
+import { ALLOWED_TARGET } from './receiver.ts';
 import { allSigned } from './seal.ts';
 import { introspected } from './selection.ts';
 import type { Answer } from './server.ts';
@@ -22,6 +23,9 @@ export interface Target {
   readonly eventId: string;
   readonly exportId: string;
   readonly holdId: string;
+  readonly webhookId: string;
+  readonly apiKeyId: string;
+  readonly eventTypeId: string;
   readonly ipAddress: string;
   readonly requestId: string;
 }
@@ -68,6 +72,13 @@ export async function twoTenants() {
   await root.do('updateTenantSubscription', { id: foreign.tenantId, tier: 'STARTER' });
   const held = await root.do('placeLegalHold', { tenantId: foreign.tenantId, reason }, 'legalHold { id }');
 
+  const hook = await foreign.do('createWebhook', { url: ALLOWED_TARGET }, 'webhook { id }');
+  await foreign.do('testWebhook', { id: hook.data.webhook.id });
+
+  const key = await foreign.do('createApiKey', { name: 'Canary', scopes: ['AUDIT_READ'] }, 'apiKey { id }');
+  const type = await foreign.do('registerEventType', { name: 'canary.sang', schema: {} }, 'eventType { id }');
+  await foreign.do('recordAuditEvents', { events: [{ type: 'canary.sang', idempotencyKey: 'canary' }] });
+
   const { admin: sql } = here.database;
   await allSigned(sql);
   const ids = await sql`
@@ -75,6 +86,10 @@ export async function twoTenants() {
     union select id from sessions where tenant_id = ${foreign.tenantId}
     union select id from audit_logs where tenant_id = ${foreign.tenantId}
     union select id from audit_exports where tenant_id = ${foreign.tenantId}
+    union select id from api_keys where tenant_id = ${foreign.tenantId}
+    union select id from event_types where tenant_id = ${foreign.tenantId}
+    union select id from webhooks where tenant_id = ${foreign.tenantId}
+    union select id from webhook_deliveries where tenant_id = ${foreign.tenantId}
     union select id from legal_holds where tenant_id = ${foreign.tenantId}
     union select operation_id from audit_logs where tenant_id = ${foreign.tenantId}`;
   const { tenantId: foreignId } = foreign;
@@ -96,6 +111,9 @@ export async function twoTenants() {
     sessionId: sessionOf(foreign),
     eventId: raised.data.securityEvents.nodes[0].id as string,
     exportId,
+    apiKeyId: key.data.apiKey.id as string,
+    eventTypeId: type.data.eventType.id as string,
+    webhookId: hook.data.webhook.id as string,
     holdId: held.data.legalHold.id as string,
     email,
     ipAddress,
@@ -138,6 +156,9 @@ export function madeUp(): Target {
     eventId: id,
     exportId: id,
     holdId: id,
+    webhookId: id,
+    apiKeyId: id,
+    eventTypeId: id,
     subdomain: name,
     email: `${name}@example.com`,
     ipAddress: '192.0.2.250',

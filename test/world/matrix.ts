@@ -84,6 +84,9 @@ const MAY_HOLD: Readonly<Record<string, Rule>> = {
   User: user,
   AuditExport: ofTenant,
   LegalHold: ofTenant,
+  Webhook: ofTenant,
+  ApiKey: ofTenant,
+  EventType: ofTenant,
   UserActivity: ({ userId }, who, stage) => {
     const thing = stage.things.users.find(({ id }) => id === userId);
     return user({ id: userId, tenantId: thing?.tenantId }, who, stage);

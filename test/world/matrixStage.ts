@@ -6,6 +6,7 @@ import type { MailedPurpose } from '../../src/auth/tables.ts';
 import { tokenHash } from '../../src/platform/crypto.ts';
 import { sessionOf } from './auditRecord.ts';
 import { exportDone } from './exports.ts';
+import { ALLOWED_TARGET } from './receiver.ts';
 import { allSigned } from './seal.ts';
 import { type Answer, PASSWORD, type Person, type World, world } from './server.ts';
 
@@ -49,7 +50,8 @@ export type Kind =
   | 'records'
   | 'failures'
   | 'events'
-  | 'exports';
+  | 'exports'
+  | 'webhooks';
 export type Stage = Awaited<ReturnType<typeof setStage>>;
 
 /** A tenant with a user of each role and two branches, one of them with a manager and a member; and another tenant. */
@@ -99,6 +101,10 @@ export async function setStage(...given: Parameters<typeof world>) {
   const held = async (tenantId: string | null, { id: userId }: Person) => {
     made(await root.do('placeLegalHold', { tenantId, userId, reason: 'Trial' }));
   };
+  for (const by of [admin, abroad.admin]) {
+    made(await by.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] }));
+    made(await by.do('registerEventType', { name: 'shop.sold', schema: {} }));
+  }
   await Promise.all([held(home.id, stranger), held(abroad.id, foreigner), held(null, root)]);
   const [ours, others] = [{ tenantId: home.id }, { tenantId: abroad.id }];
   const people = [
@@ -139,6 +145,11 @@ export async function setStage(...given: Parameters<typeof world>) {
     ],
     failures,
     events: await events(failures),
+    webhooks: [
+      { label: 'home', id: await hooked(admin), ...ours },
+      { label: 'abroad', id: await hooked(abroad.admin), ...others },
+      { label: 'of the platform', id: await hooked(root), tenantId: PLATFORM_TENANT },
+    ],
     exports: [
       { label: 'home', id: await exported(admin), ...ours },
       { label: 'abroad', id: await exported(abroad.admin), ...others },
@@ -230,6 +241,19 @@ export function makersOn({ here, root, home: { id: tenantId, admin }, near, stra
       const nodes = data.securityEvents.nodes as { id: string; log: { id: string } }[];
       return nodes.find(({ log }) => log.id === record)!.id;
     },
+    newWebhook: () => hooked(admin),
+    async newKey() {
+      const input = { name: 'Key', scopes: ['AUDIT_READ'] };
+      return made(await admin.do('createApiKey', input, 'apiKey { id }')).data.apiKey.id as string;
+    },
+    /** An event that is on record: to record it again leaves the record of the batch, and no other. */
+    async knownEvents() {
+      const type = uniqueName().replaceAll('-', '_').replace('_', '.e');
+      made(await admin.do('registerEventType', { name: type, schema: {} }));
+      const events = [{ type, idempotencyKey: randomUUID() }];
+      made(await admin.do('recordAuditEvents', { events }));
+      return events;
+    },
     /** A hold that stops nothing but the erasure of the stranger. */
     async newHold() {
       const input = { tenantId, userId: stranger.id, reason: 'Trial' };
@@ -268,6 +292,12 @@ export async function recordOf({ database }: World, requestId: string): Promise<
   const rows = await database.admin`select id from audit_logs where request_id = ${requestId}`;
   if (rows.length !== 1) throw new Error(`The request left ${rows.length} records instead of one.`);
   return rows[0]!['id'] as string;
+}
+
+/** A new webhook, to where nobody listens. */
+async function hooked(by: Person): Promise<string> {
+  const { data } = made(await by.do('createWebhook', { url: ALLOWED_TARGET }, 'webhook { id }'));
+  return data.webhook.id as string;
 }
 
 /** The answer, if it is one. */

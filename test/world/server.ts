@@ -86,6 +86,8 @@ export async function world(
       BOOTSTRAP_ADMIN_PASSWORD: PASSWORD,
       PUBLIC_URL: 'http://custos.test',
       LOG_LEVEL: 'debug',
+      // Where webhooks of tests go, and no further: see receiver.ts.
+      WEBHOOK_ALLOWED_TARGETS: '127.0.0.1',
       ...env,
     }),
     // The least that bcrypt has: thousands of sign-ins in a run.
@@ -196,6 +198,7 @@ export async function post(url: string, body: object, headers: Record<string, st
   };
 }
 
-function bearer(token: string | undefined): Record<string, string> {
+/** The header that says who asks. */
+export function bearer(token: string | undefined): Record<string, string> {
   return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
