@@ -318,7 +318,7 @@ function proofsOf(stage: Stage): Proofs {
     },
     EVENT_TYPE_REGISTERED: {
       done: () => ({
-        ...by(admin, 'registerEventType', { name: 'shop.sold', schema: {} }),
+        ...by(admin, 'registerEventType', { name: 'shop.returned', schema: {} }),
         selection: 'eventType { id }',
         about: ({ eventType }) => eventType.id as string,
       }),
