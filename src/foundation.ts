@@ -5,6 +5,7 @@ import type { Services } from './audit/act.ts';
 import { openHeldBack } from './audit/heldBack.ts';
 import { openMonths } from './audit/months.ts';
 import { openVault } from './audit/personal.ts';
+import { openReads } from './audit/reads.ts';
 import { openSigner } from './audit/signer.ts';
 import { assertConfinable, assertConfined } from './platform/confinement.ts';
 import { deriveKey } from './platform/crypto.ts';
@@ -92,6 +93,7 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
   const issuer = settings.publicUrl ?? TOKEN_ISSUER;
   const months = opened(await openMonths({ db, log }));
   const signer = await openSigner({ db, privateKey: keys.ledger, url: issuer });
+  const keyFor = (purpose: string) => deriveKey(keys.master, `custos ${purpose}`);
   const services: Services = {
     clock,
     log,
@@ -108,9 +110,11 @@ export async function openFoundation(options: FoundationOptions): Promise<Founda
       }),
     ),
     jobs: opened(await openJobs({ db, log })),
+    retentionDays: settings.auditLogRetentionDays,
     targets: opened(openTargets(settings.webhookAllowedTargets)),
     places: await openPlaces(settings.geoipDatabase),
-    keyFor: (purpose) => deriveKey(keys.master, `custos ${purpose}`),
+    keyFor,
+    reads: openReads({ db, clock, key: keyFor('audit reads') }),
     tokens: openTokens({ privateKey: keys.jwt, issuer, audience: issuer, now: () => clock.now() }),
     mailer: opened(
       openMailer({ smtpUrl: settings.smtpUrl, from: settings.mailFrom, dataDir: settings.dataDir, log }),

@@ -5,7 +5,10 @@
 import type { Logger } from 'pino';
 
 import { openExports } from './archive/exportJob.ts';
+import { openRetention } from './archive/retentionJob.ts';
+import { openArchiveStore } from './archive/store.ts';
 import { openCheckpoints } from './audit/checkpoints.ts';
+import { openReadsDigest } from './audit/reads.ts';
 import type { Recorded } from './audit/record.ts';
 import { openSealer, SEALED_CHANNEL } from './audit/seal.ts';
 import { openDeliverer } from './delivery/deliverer.ts';
@@ -91,6 +94,8 @@ export async function startServer(
     const detector = opened(openDetector(house, bus));
     opened(openVerifier(house));
     await openExports(house);
+    await openReadsDigest(house);
+    await openRetention({ ...house, store: openArchiveStore(settings) });
     opened(await openDeliverer(house, bus));
     await openIngest(house);
 

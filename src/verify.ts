@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 
+import { checkMonth, isMonth } from './archive/archiveFile.ts';
 import { openVault } from './audit/personal.ts';
 import { verifyAll } from './audit/verifyAll.ts';
 import type { Command } from './commands.ts';
@@ -15,11 +16,14 @@ import { MANIFEST_HEADING, openManifest } from './ledger/manifest.ts';
 import { parseProof, PROOF_HEADING, verifyProof } from './ledger/proof.ts';
 import { openKeys } from './platform/keys.ts';
 
-/** Checks an exported log, a manifest with its file, or a `.tlog-proof`; rejects with what is wrong. `key` is the text of a verifier key. */
+const PARQUET_HEADING = 'PAR1';
+
+/** Checks an exported log, an archived month, a manifest with its file, or a `.tlog-proof`; rejects with what is wrong. `key` is the text of a verifier key. */
 export async function verifyFile(file: string, keyText: string | undefined): Promise<string[]> {
   const key = keyText === undefined ? undefined : parseVerifierKey(keyText);
   if (await startsWith(file, PROOF_HEADING)) return await checkedProof(file, key);
   if (await startsWith(file, MANIFEST_HEADING)) return await checkedManifest(file, key);
+  if (await startsWith(file, PARQUET_HEADING)) return await checkedMonth(file, key);
   return await checkedExport(file, key);
 }
 
@@ -33,10 +37,18 @@ async function checkedManifest(file: string, trusted: VerifierKey | undefined): 
   if (hash.digest('hex') !== manifest.sha256)
     throw new Error(`${told} is not the file that its manifest tells of: the SHA-256 is another`);
   const { rows, from, to, log, key } = manifest;
+  const inside = (await isMonth(told)) ? await checkedMonth(told, trusted) : [];
   return [
+    ...inside.slice(0, 1),
     `${told} holds ${rows} of the records from ${from} up to ${to} of ${log}, as it was made from them.`,
     ...warningUnless(trusted, key),
   ];
+}
+
+/** A month that was archived proves itself; its manifest says besides that nothing was taken away. */
+async function checkedMonth(file: string, trusted: VerifierKey | undefined): Promise<string[]> {
+  const { month, log, records, key } = await checkMonth(file, trusted);
+  return [`${records} records are those of ${log} in ${month}.`, ...warningUnless(trusted, key)];
 }
 
 async function checkedProof(file: string, key: VerifierKey | undefined): Promise<string[]> {

@@ -28,6 +28,7 @@ import type { Condition } from './filter.ts';
 import type { HeldBack } from './heldBack.ts';
 import type { Months } from './months.ts';
 import type { PersonalVault } from './personal.ts';
+import type { Reading, Reads } from './reads.ts';
 import type { Signer } from './signer.ts';
 import { type AuditLogRow, PLATFORM_TENANT } from './tables.ts';
 
@@ -46,6 +47,9 @@ export interface Services {
   readonly jobs: Jobs;
   readonly places: Places;
   readonly targets: Targets;
+  readonly reads: Reads;
+  /** For how many days logs are kept for which nothing was said; undefined for ever. */
+  readonly retentionDays: number | undefined;
   /** A key of 256 bits for one purpose, which says nothing about those for others. */
   readonly keyFor: (purpose: string) => Buffer;
   /** Where users reach this server, without a trailing slash: links in mails begin with it. */
@@ -137,6 +141,8 @@ export interface Context {
   readonly services: Services;
   /** For how long, at most, a committed record has waited for its position just now. */
   readonly sealerLagMs: () => number;
+  /** Notes what the caller is about to read of a log; see audit/reads.ts. */
+  noteRead(reading: Reading): Promise<void>;
   /** Refuses an actor without the scope, now and for as long as it follows the log. */
   demand(scope: Permission): void;
   /** Runs a query in the request's one read-only transaction. */

@@ -102,6 +102,10 @@ const ACTIVITIES: Readonly<Record<AuditAction, Activity>> = {
   WEBHOOK_REPLAYED: entity('OTHER'),
   WEBHOOK_TESTED: entity('OTHER'),
   WEBHOOK_PAUSED: entity('DEACTIVATE'),
+  AUDIT_RETENTION_CHANGED: entity('UPDATE'),
+  AUDIT_LOG_DROPPED: entity('DELETE'),
+  AUDIT_RETENTION_RUN: entity('OTHER'),
+  AUDIT_READS_SEALED: entity('READ'),
   LEGAL_HOLD_PLACED: entity('CREATE'),
   LEGAL_HOLD_RELEASED: entity('UPDATE'),
 

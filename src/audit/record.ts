@@ -168,7 +168,8 @@ export interface Finding<Work extends SystemWork> extends Omit<
 export interface SystemAct<Work extends SystemWork> {
   readonly tx: Tx;
   readonly services: Services;
-  record(finding: Finding<Work>): Promise<void>;
+  /** Returns the record's id. */
+  record(finding: Finding<Work>): Promise<string>;
 }
 
 /** Does a piece of system work in one transaction with its records, if it leaves any. Rejects as `withTx`; nothing is done then. */
@@ -176,6 +177,7 @@ export async function performAsSystem<Work extends SystemWork, Result>(
   { db, services, recorded }: Recorder,
   system: Work,
   work: (act: SystemAct<Work>) => Promise<Result>,
+  { deadlineMs }: { readonly deadlineMs?: number } = {},
 ): Promise<Result> {
   await services.months.ready();
   const operationId = idAt(services.clock.now());
@@ -193,9 +195,10 @@ export async function performAsSystem<Work extends SystemWork, Result>(
           const whole: Entry = { ...entry, actor, failure: null, changes: [] };
           last = await append(tx, { services, operationId, request, field: {} }, whole);
           records.push({ id: last.id, action: whole.action });
+          return last.id;
         },
       }),
-    { committed: (tx) => stands(tx, last) },
+    { committed: (tx) => stands(tx, last), deadlineMs },
   );
   if (last) tell({ recorded }, { by: system, failure: null, records });
   return result;

@@ -9,10 +9,11 @@ import {
   primaryKey,
   smallint,
   text,
+  uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core';
 
-import type { ActorType, AuditTransport, ErrorReason, Role } from '../generated/types.ts';
+import type { ActorType, AuditReadKind, AuditTransport, ErrorReason, Role } from '../generated/types.ts';
 import { bigint, bytea, inet, jsonb, timestamptz, xid8 } from '../platform/columns.ts';
 import type { Change } from './entity.ts';
 
@@ -299,3 +300,69 @@ export const auditFacets = pgTable(
     check('audit_facets_facet', sql`facet in ('actor', 'address', 'device')`),
   ],
 );
+
+/** A month of a log that was written to a file, to be dropped, or has been. */
+export const auditArchives = pgTable(
+  'audit_archives',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    /** Such as `2026-01`, in UTC. */
+    month: text('month').notNull(),
+    /** Where the file lies in the archive. */
+    file: text('file').notNull(),
+    bytes: bigint('bytes').notNull(),
+    sha256: text('sha256').notNull(),
+    manifest: text('manifest').notNull(),
+    /** The records of the month. */
+    rows: bigint('rows').notNull(),
+    /** The positions among which they are, the latter excluded. */
+    fromSeq: bigint('from_seq').notNull(),
+    toSeq: bigint('to_seq').notNull(),
+    archivedAt: timestamptz('archived_at').notNull(),
+    /** The record that tells that the month was dropped; null while it was not. */
+    recordId: uuid('record_id'),
+    droppedAt: timestamptz('dropped_at'),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.month] }),
+    check('audit_archives_month', sql`month ~ '^\\d{4}-\\d{2}$'`),
+  ],
+);
+
+export type AuditArchiveRow = typeof auditArchives.$inferSelect;
+
+/** When retention was last looked after for a log. */
+export const auditRetention = pgTable('audit_retention', {
+  tenantId: uuid('tenant_id').primaryKey(),
+  lastRunAt: timestamptz('last_run_at').notNull(),
+});
+
+/** Who read which log, with what they asked for: queries once in ten minutes, streams and files each. */
+export const auditReads = pgTable(
+  'audit_reads',
+  {
+    tenantId: uuid('tenant_id').notNull(),
+    id: uuid('id').notNull(),
+    readerType: text('reader_type').$type<ActorType>().notNull(),
+    readerId: uuid('reader_id').notNull(),
+    kind: text('kind').$type<AuditReadKind>().notNull(),
+    query: text('query').notNull(),
+    /** Without what may name somebody. */
+    args: jsonb<Readonly<Record<string, unknown>>>()('args').notNull(),
+    /** Keyed hash of all that was asked for. */
+    asked: bytea('asked').notNull(),
+    /** What comes again within it is not kept again; for streams and files their own time. */
+    since: timestamptz('since').notNull(),
+    readAt: timestamptz('read_at').notNull(),
+    ipAddress: inet('ip_address'),
+    userAgent: text('user_agent'),
+    requestId: text('request_id').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.id] }),
+    uniqueIndex('audit_reads_once').on(table.tenantId, table.readerId, table.since, table.asked),
+    check('audit_reads_kind', sql`kind in ('QUERY', 'STREAM', 'FILE')`),
+  ],
+);
+
+export type AuditReadRow = typeof auditReads.$inferSelect;

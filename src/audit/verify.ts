@@ -10,6 +10,7 @@ import { completeSpans, HASH_BYTES, rootOf, type Span } from '../ledger/merkle.t
 import { hashesIn, type ReadTile, spanHashes, TILE_WIDTH } from '../ledger/tiles.ts';
 import { assertRecord, LedgerFault, openWalk, type Visited } from '../ledger/walk.ts';
 import type { ReadTx } from '../platform/db.ts';
+import { droppedMonths, monthOf } from './archived.ts';
 import { checkpointNotes, checkpointOf, type CheckpointRow } from './checkpoints.ts';
 import { leafRecord, type PersonalVault, type SubjectKeys } from './personal.ts';
 import { sealedRecords } from './sealed.ts';
@@ -94,9 +95,12 @@ async function visit(
     tx,
     records.flatMap(({ row }) => row ?? []),
   );
+  const dropped = records.some(({ row }) => !row) ? await droppedMonths(tx, tenantId) : new Set<string>();
   for (const [at, { id, leaf, row }] of records.entries()) {
     if (at % HASHED_AT_ONCE === 0) await breathe();
-    each({ id, sealed: leaf, found: row && hashNow(row, vault, keys) });
+    // What retention has dropped is proven by its place in the tree, and said by the archive.
+    const gone = !row && dropped.has(monthOf(id)) ? leaf : undefined;
+    each({ id, sealed: leaf, found: row ? hashNow(row, vault, keys) : gone });
   }
 }
 

@@ -1,5 +1,7 @@
 /** A cursor of the live log: the next place in the sealed order of one tenant, or of all. One for every way of reading it. */
 import { decodeCursor, encodeCursor } from '../platform/cursor.ts';
+import { droppedUpTo } from '../audit/archived.ts';
+import type { ReadTx } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
 
 /** The cursor that leads on from that place. */
@@ -19,4 +21,12 @@ export function placeOf(tenantId: string | undefined, cursor: string): bigint {
 /** A tenant's cursor counts the tenant's records only: a number of the platform would tell how busy the others are. */
 function bindingOf(tenantId: string | undefined): string {
   return tenantId ?? 'platform';
+}
+
+/** Refuses a place of a tenant's log from which on retention has dropped records: whoever goes on there would miss them. */
+export async function refuseDropped(tx: ReadTx, tenantId: string | undefined, place: bigint): Promise<void> {
+  if (tenantId === undefined) return;
+  const oldest = await droppedUpTo(tx, tenantId);
+  if (place < oldest)
+    throw new Refusal('CURSOR_TOO_OLD', { fields: { after: `the oldest is ${cursorAt(tenantId, oldest)}` } });
 }

@@ -3,7 +3,7 @@ import type { Condition } from '../audit/filter.ts';
 import type { AuditLogRow } from '../audit/tables.ts';
 import type { ReadTx } from '../platform/db.ts';
 import { Refusal } from '../platform/refusal.ts';
-import { cursorAt, placeOf } from './cursor.ts';
+import { cursorAt, placeOf, refuseDropped } from './cursor.ts';
 import { endOf, eventsAt, placeIn, placesFrom } from './order.ts';
 
 /** What one page may look at, however little of it fulfils the condition. */
@@ -43,6 +43,7 @@ export async function feedPage(
   const beginning = from === 'END' ? end : 0n;
   const start = typeof after === 'string' ? placeOf(tenantId, after) : beginning;
   if (start > end) throw new Refusal('CURSOR_MISMATCH');
+  if (typeof after === 'string') await refuseDropped(tx, tenantId, start);
   const edges: FeedPage['edges'][number][] = [];
   let next = start;
   // Without a condition the first look is the page.

@@ -87,6 +87,8 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
       }
     },
 
+    noteRead: (reading) => services.reads.note(actor, request, reading),
+
     async lookAgain(query) {
       await context.settle();
       await recognise();

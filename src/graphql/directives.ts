@@ -20,6 +20,8 @@ import { assertMay } from './permission.ts';
 
 type Field = GraphQLFieldConfig<unknown, Context, { input?: unknown }>;
 
+/** The rights to read what is in a log. */
+const READS: readonly Scope[] = ['AUDIT_READ', 'SECURITY_READ', 'SECURITY_READ_OWN'];
 /** The payload of the mutations that sign in; a request may hold one of them. */
 const SIGN_IN_PAYLOAD = 'AuthPayload';
 
@@ -31,8 +33,8 @@ export function withDirectives(schema: GraphQLSchema, deeds: Deeds): GraphQLSche
   return mapSchema(schema, {
     [MapperKind.MUTATION_ROOT_FIELD]: (field, name) =>
       audited(schema, field as Field, name as Mutations, deeds),
-    [MapperKind.QUERY_ROOT_FIELD]: (field) => permitted(schema, field as Field),
-    [MapperKind.SUBSCRIPTION_ROOT_FIELD]: (field) => permitted(schema, field as Field),
+    [MapperKind.QUERY_ROOT_FIELD]: (field) => permitted(schema, noted(schema, field as Field)),
+    [MapperKind.SUBSCRIPTION_ROOT_FIELD]: (field) => permitted(schema, noted(schema, field as Field)),
     [MapperKind.OBJECT_FIELD]: (field) => permitted(schema, field as Field),
   });
 }
@@ -52,6 +54,29 @@ function audited(schema: GraphQLSchema, field: Field, mutation: Mutations, deeds
         documentHash: documentHash(info),
       };
       return context.perform(mutation, deed(info), args.input as InputOf<Mutations>, facts, as);
+    },
+  };
+}
+
+/** What reads the log is noted before it is answered. */
+function noted(schema: GraphQLSchema, field: Field): Field {
+  const scope = scopeOf(schema, field);
+  if (!scope || !READS.includes(scope)) return field;
+  const { resolve = defaultFieldResolver, subscribe } = field;
+  if (subscribe) {
+    return {
+      ...field,
+      subscribe: async (root, args, context, info) => {
+        await context.noteRead({ kind: 'STREAM', query: info.fieldName, args });
+        return await subscribe(root, args, context, info);
+      },
+    };
+  }
+  return {
+    ...field,
+    resolve: async (root, args, context, info) => {
+      await context.noteRead({ kind: 'QUERY', query: info.fieldName, args });
+      return await resolve(root, args, context, info);
     },
   };
 }

@@ -7,6 +7,7 @@ import type { GraphQLSchema } from 'graphql';
 import * as erasure from '../archive/erasure.ts';
 import * as exports from '../archive/exports.ts';
 import * as legalHolds from '../archive/holds.ts';
+import * as retention from '../archive/retention.ts';
 import * as apiKeys from '../delivery/apiKeys.ts';
 import * as eventTypes from '../delivery/eventTypes.ts';
 import * as ingest from '../delivery/ingest.ts';
@@ -20,6 +21,7 @@ import * as catalogue from '../security/catalogue.ts';
 import * as events from '../security/events.ts';
 import * as history from '../security/history.ts';
 import * as ledger from '../security/ledger.ts';
+import * as reads from '../security/reads.ts';
 import * as statistics from '../security/statistics.ts';
 import * as tenants from '../tenants/resolvers.ts';
 import * as users from '../users/resolvers.ts';
@@ -35,6 +37,7 @@ const deeds: Deeds = {
   ...events.deeds,
   ...exports.deeds,
   ...legalHolds.deeds,
+  ...retention.deeds,
   ...erasure.deeds,
   ...webhooks.deeds,
   ...apiKeys.deeds,
@@ -55,6 +58,8 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
   ...events.queries,
   ...exports.queries,
   ...legalHolds.queries,
+  ...reads.queries,
+  ...retention.queries,
   ...webhooks.queries,
   ...apiKeys.queries,
   ...eventTypes.queries,
@@ -68,8 +73,10 @@ const Query: Required<Omit<QueryResolvers, '__isTypeOf'>> = {
     const session = await auth.visibleSession(context, id);
     if (session) return { __typename: 'Session' as const, ...session };
     const record = readsTheLog(context) ? await auditLogs.visibleRecord(context, id) : null;
+    if (record) await context.noteRead({ kind: 'QUERY', query: 'node', args: { id } });
     if (record) return { __typename: 'AuditLog' as const, ...record };
     const event = seesEvents(context) ? await events.visibleEvent(context, id) : null;
+    if (event) await context.noteRead({ kind: 'QUERY', query: 'node', args: { id } });
     return event && { __typename: 'SecurityEvent' as const, ...event };
   },
 };
@@ -102,6 +109,8 @@ export function openSchema(): GraphQLSchema {
     ...events.types,
     ...exports.types,
     ...legalHolds.types,
+    ...reads.types,
+    ...retention.types,
     ...webhooks.types,
     ...apiKeys.types,
     ...eventTypes.types,

@@ -133,6 +133,12 @@ export function serveLedger(app: FastifyInstance, { house, trusted }: LedgerOpti
         });
         context.demand(scope);
         const asked = askedOf(request, context);
+        if (asked && url.endsWith('.ndjson'))
+          await context.noteRead({
+            kind: 'FILE',
+            query: 'export.ndjson',
+            args: { tenantId: asked.tenantId },
+          });
         const found = asked && (await resource(asked));
         if (!found) return reply.callNotFound();
         return await reply

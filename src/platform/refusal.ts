@@ -32,6 +32,7 @@ export const REFUSALS = {
   SESSION_NOT_FOUND: ['NOT_FOUND', 'No such session.'],
   SECURITY_EVENT_NOT_FOUND: ['NOT_FOUND', 'No such security event.'],
   AUDIT_EXPORT_NOT_FOUND: ['NOT_FOUND', 'No such export, or it is not kept any more.'],
+  CURSOR_TOO_OLD: ['CURSOR_EXPIRED', 'Retention has dropped what comes after the cursor.'],
   API_KEY_NOT_FOUND: ['NOT_FOUND', 'No such API key.'],
   WEBHOOK_NOT_FOUND: ['NOT_FOUND', 'No such webhook.'],
   WEBHOOK_LIMIT_REACHED: ['CONFLICT', 'A log is delivered to 100 webhooks at most: delete one first.'],

@@ -256,6 +256,7 @@ export const tenantSettings = pgTable('tenant_settings', {
   bulkExports: integer('bulk_exports'),
   bulkWindowMinutes: integer('bulk_window_minutes'),
   requireVerifiedEmail: boolean('require_verified_email'),
+  auditRetentionDays: integer('audit_retention_days'),
   maxDays: integer('max_days'),
   idleDays: integer('idle_days'),
   updatedAt: timestamptz('updated_at').notNull(),
@@ -303,7 +304,13 @@ export function effective(tenantId: string, row: Partial<SettingsRow> | null | u
   return { ...UNDECIDED, tenantId, ...(Object.fromEntries(decided) as Partial<EffectiveSettings>) };
 }
 
-const UNDECIDED = { displayName: null, supportUrl: null, updatedAt: null, ...SETTINGS_DEFAULTS };
+const UNDECIDED = {
+  auditRetentionDays: null,
+  displayName: null,
+  supportUrl: null,
+  updatedAt: null,
+  ...SETTINGS_DEFAULTS,
+};
 
 export const SETTINGS = entity<SettingsRow>()({
   resource: 'SETTINGS',
@@ -324,6 +331,7 @@ export const SETTINGS = entity<SettingsRow>()({
     bulkExports: 'TRACK',
     bulkWindowMinutes: 'TRACK',
     requireVerifiedEmail: 'TRACK',
+    auditRetentionDays: 'TRACK',
     maxDays: 'TRACK',
     idleDays: 'TRACK',
     updatedAt: 'OMIT',

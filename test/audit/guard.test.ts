@@ -55,6 +55,8 @@ const OURS = [
   'throttle_counters',
   'audit_exports',
   'audit_export_parts',
+  'audit_archives',
+  'audit_retention',
   'webhook_cursors',
   'webhook_deliveries',
   'audit_event_keys',

@@ -135,6 +135,7 @@ async function callsOf(here: World): Promise<Calls> {
     resumeWebhook: { by: admin, input: { id: hook } },
     replayWebhook: { by: admin, input: { id: hook, from: '2020-01-01T00:00:00Z' } },
     testWebhook: { by: admin, input: { id: hook } },
+    setAuditRetention: { by: root, input: { tenantId, days: 365 } },
     placeLegalHold: { by: root, input: { tenantId, userId: admin.id, reason: 'Trial' } },
     releaseLegalHold: { by: root, input: { id: held.data.legalHold.id as string, reason: 'Over' } },
     eraseSubject: { by: admin, input: { userId: leaver.id, reason: 'Asked for' } },

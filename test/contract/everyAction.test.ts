@@ -348,6 +348,13 @@ function proofsOf(stage: Stage): Proofs {
     WEBHOOK_REPLAYED: onWebhook('replayWebhook', { fromPosition: 0 }),
     WEBHOOK_TESTED: onWebhook('testWebhook'),
     WEBHOOK_PAUSED: 'SCENARIO',
+    AUDIT_RETENTION_CHANGED: {
+      done: () => by(root, 'setAuditRetention', { tenantId: home.id, days: 365 }, home.id),
+      refused: () => not('SCOPE_MISSING', admin, 'setAuditRetention', { days: 365 }),
+    },
+    AUDIT_LOG_DROPPED: 'SCENARIO',
+    AUDIT_RETENTION_RUN: 'SCENARIO',
+    AUDIT_READS_SEALED: 'SCENARIO',
     LEGAL_HOLD_PLACED: {
       done: () => ({
         ...by(root, 'placeLegalHold', { tenantId: home.id, userId: stranger.id, reason: 'Trial' }),

@@ -41,12 +41,16 @@ test('every table has row-level security that binds its owner too, and a policy 
   }
 });
 
-test('nothing else leads to the rows: no view, and no function that runs as its owner but those that make months and destroy keys', async () => {
+test('nothing else leads to the rows: no view, and no function that runs as its owner but those that make and drop months and destroy keys', async () => {
   const { admin } = await freshDatabase();
   const ways = await admin`
     select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('v', 'm', 'f')
     union all select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef`;
-  expect(ways.map(({ name }) => name as string)).toEqual(['keep_audit_partitions', 'destroy_subject_keys']);
+  expect(ways.map(({ name }) => name as string)).toEqual([
+    'keep_audit_partitions',
+    'destroy_subject_keys',
+    'drop_audit_month',
+  ]);
 });
 
 test('who does not say whose rows they work on sees none and writes none', async () => {
@@ -119,6 +123,9 @@ test('nor can anything be written for another, or handed over to another', async
       'api_keys',
       'event_types',
       'audit_event_keys',
+      'audit_archives',
+      'audit_retention',
+      'audit_reads',
       'webhooks',
       'webhook_cursors',
       'webhook_deliveries',
@@ -163,6 +170,7 @@ async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: s
     await admin.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] });
     await admin.do('registerEventType', { name: 'a.a', schema: {} });
     await admin.do('recordAuditEvents', { events: [{ type: 'a.a', idempotencyKey: '1' }] });
+    await admin.ask('{ auditLogs { totalCount } }');
     const hook = await admin.do('createWebhook', { url: ALLOWED_TARGET }, 'webhook { id }');
     await admin.do('testWebhook', { id: hook.data.webhook.id });
     await root.do('placeLegalHold', { tenantId, reason: 'Trial' });
@@ -172,6 +180,10 @@ async function open(): Promise<{ database: FreshDatabase; tables: string[]; a: s
       await sql`insert into security_event_states (tenant_id, log_id, state, changed_by, changed_at)
         select tenant_id, id, 'ACKNOWLEDGED', user_id, created_at from audit_logs
         where tenant_id = ${tenantId} and security limit 1`;
+      // As if retention had been looked after.
+      await sql`insert into audit_retention (tenant_id, last_run_at) values (${tenantId}, now())`;
+      await sql`insert into audit_archives (tenant_id, month, file, bytes, sha256, manifest, rows, from_seq, to_seq, archived_at)
+        values (${tenantId}, '2026-01', 'a', 0, '', '', 0, 0, 0, now())`;
       // As if there were enough records for one.
       await sql`insert into audit_tiles (tenant_id, level, index, hashes) values (${tenantId}, 1, 0, sha256('leaves'))`;
     });

@@ -146,6 +146,10 @@ export const QUERIES: Record<string, readonly Look[]> = {
   eventTypes: [{ cells: 'A T - - - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   webhook: [{ cells: 'A T - - - -', kind: 'webhooks', args: one('id'), selection: '{ id }' }],
   webhooks: [{ cells: 'A T - - - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  auditReads: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
+  auditRetention: [
+    { cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' },
+  ],
   legalHolds: [{ cells: 'A T - T - -', kind: 'tenants', args: one('tenantId'), selection: '{ tenantId }' }],
   auditActionCatalog: [{ cells: 'P P P P P -', args: '', selection: '{ action }' }],
   failedLoginAttempts: [
@@ -443,6 +447,7 @@ export const MUTATIONS: Record<string, readonly Aim[]> = {
     },
   ],
   testWebhook: [{ cells: OF_ADMINS, ...WEBHOOK, input: async (make) => ({ id: await make.newWebhook() }) }],
+  setAuditRetention: [{ cells: OF_THE_PLATFORM, input: ({ tenantId }) => ({ tenantId, days: 365 }) }],
   placeLegalHold: [
     {
       cells: OF_THE_PLATFORM,

@@ -84,6 +84,8 @@ const MAY_HOLD: Readonly<Record<string, Rule>> = {
   User: user,
   AuditExport: ofTenant,
   LegalHold: ofTenant,
+  AuditRead: ofTenant,
+  AuditRetention: ofTenant,
   Webhook: ofTenant,
   ApiKey: ofTenant,
   EventType: ofTenant,

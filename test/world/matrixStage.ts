@@ -102,6 +102,7 @@ export async function setStage(...given: Parameters<typeof world>) {
     made(await root.do('placeLegalHold', { tenantId, userId, reason: 'Trial' }));
   };
   for (const by of [admin, abroad.admin]) {
+    made(await by.ask('{ auditLogs { totalCount } }'));
     made(await by.do('createApiKey', { name: 'Key', scopes: ['AUDIT_READ'] }));
     made(await by.do('registerEventType', { name: 'shop.sold', schema: {} }));
   }

@@ -20,8 +20,9 @@ export async function sealAll(admin: postgres.Sql, db: Database, batchMax?: numb
 /** Resolves when somebody has sealed all there is. */
 export async function allSealed(admin: postgres.Sql): Promise<void> {
   await until('all is sealed', async () => {
-    const [row] =
-      await admin`select (select count(*) from audit_logs) = (select pos from audit_sealer) as done`;
+    const [row] = await admin`select (select count(*) from audit_logs)
+        + (select coalesce(sum(rows), 0) from audit_archives where dropped_at is not null)
+        = (select pos from audit_sealer) as done`;
     return row!['done'] as boolean;
   });
 }

@@ -7,7 +7,7 @@ import { freshDatabase } from './database.ts';
 import { emptyDataDir } from './process.ts';
 import { PASSWORD, post } from './server.ts';
 
-const CLI = path.resolve(import.meta.dirname, '../../dist/cli.js');
+export const CLI = path.resolve(import.meta.dirname, '../../dist/cli.js');
 const ADMIN = 'root@custos.example';
 
 /** What a program needs to run on it. The build must have been made. */
