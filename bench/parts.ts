@@ -1,5 +1,6 @@
 import { bulkCost } from './bulk.ts';
 import type { Table } from './figures.ts';
+import { exportCost } from './files.ts';
 import { ingestRate } from './ingest.ts';
 import { liveCost } from './live.ts';
 import { loginCost } from './logins.ts';
@@ -98,6 +99,13 @@ its type, looked up by its idempotency key, and becomes a record, which is seale
 same two processors.`,
     onSeeded: false,
     measure: ingestRate,
+  },
+  files: {
+    title: 'Files of a log',
+    about: `\`createAuditExport\` of a log of that many records, each with personal values, from the order to the last byte of the file,
+whose SHA-256 is that of its manifest. Memory is the resident set of the server, by its own numbers, above what it was before.`,
+    onSeeded: false,
+    measure: exportCost,
   },
   sealing: {
     title: 'Sealing',

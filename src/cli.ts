@@ -10,12 +10,13 @@ import { text } from 'node:stream/consumers';
 import { Command as Program, CommanderError, InvalidArgumentError } from 'commander';
 import { pino } from 'pino';
 
+import { type ExportOptions, type TailOptions, withExportOptions, withTailOptions } from './clientOptions.ts';
 import { type Command, createAdmin, migrate, seed, seedLog } from './commands.ts';
 import { EXIT_MISCONFIGURED, exitFor } from './exit.ts';
 import { microsFrom } from './platform/ids.ts';
 import { openLog } from './platform/log.ts';
 import { readSettings } from './platform/settings.ts';
-import { type TailOptions, withTailOptions } from './tailOptions.ts';
+
 import { verifyDatabase, verifyFile } from './verify.ts';
 
 const STDERR = 2;
@@ -163,6 +164,16 @@ withTailOptions(program.command('tail'))
     untilSignal(async (signal) => {
       const { tail } = await import('./tail.ts');
       await tail(options, signal);
+    }),
+  );
+
+withExportOptions(program.command('export'))
+  .argument('<file>', 'the file to write; its manifest is written beside it, as FILE.manifest')
+  .description('export the log of a running server to a file, and check it against its signed manifest')
+  .action((file: string, options: ExportOptions) =>
+    untilSignal(async (signal) => {
+      const { exportTo } = await import('./export.ts');
+      await exportTo(file, options, signal);
     }),
   );
 

@@ -4,44 +4,26 @@
  * kept once its record is printed, and before the next one is, so that at most the last record printed comes twice.
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { text } from 'node:stream/consumers';
 import type { WriteStream } from 'node:tty';
 
-import { type Client, createClient, CustosError } from '@custos/client';
-import {
-  AuditFeedDocument,
-  AuditLogAppendedDocument,
-  type LoginInput,
-  MeDocument,
-  type RecordFragment,
-} from '@custos/client/operations';
-import { WebSocket } from 'ws';
-
-import { SettingsError } from './platform/settings.ts';
+import type { Client } from '@custos/client';
+import { AuditFeedDocument, AuditLogAppendedDocument, type RecordFragment } from '@custos/client/operations';
+import { connected, type Credentials, isUnauthenticated, reasonOf } from './clientCommand.ts';
+import { filterOf, type TailOptions } from './clientOptions.ts';
 import { jsonLine, tableHead, tableRow } from './tailFormat.ts';
-import { filterOf, type TailOptions } from './tailOptions.ts';
 
 /** The token has expired, or the rights have changed: nothing is lost, the client goes on with a new token. */
 const CLOSED_FORBIDDEN = 4403;
 
-type Credentials = { readonly login: LoginInput } | { readonly token: string };
-
 /** Follows until the signal, or until nobody reads any more. Throws what no new attempt can mend, in a sentence. */
 export async function tail(options: TailOptions, signal: AbortSignal): Promise<void> {
-  const credentials = await credentialsOf(options, process.env);
-  const client = createClient({
-    url: options.url,
-    webSocketImpl: WebSocket,
-    ...('token' in credentials ? { tokens: { accessToken: credentials.token } } : {}),
+  await connected(options, signal, async (client, credentials) => {
+    try {
+      await follow(client, { options, credentials, signal });
+    } catch (cause) {
+      if (!isBrokenPipe(cause)) throw cause;
+    }
   });
-  try {
-    await follow(client, { options, credentials, signal });
-  } catch (cause) {
-    if (isBrokenPipe(cause)) return;
-    const isTokenRefused = 'token' in credentials && isUnauthenticated(cause);
-    const sentence = sentenceOf(cause, options.url);
-    throw new Error(isTokenRefused ? `CUSTOS_TOKEN is not taken: ${sentence}` : sentence, { cause });
-  }
 }
 
 interface Following {
@@ -57,7 +39,7 @@ async function follow(client: Client, { options, credentials, signal }: Followin
   let cursor = (cursorFile && cursorIn(cursorFile)) || options.after;
   let isLost = false;
   const onRetry = (cause: unknown) => {
-    if (isLost || (cause as Ended).code === CLOSED_FORBIDDEN) return;
+    if (isLost || (cause as { code?: unknown }).code === CLOSED_FORBIDDEN) return;
     isLost = true;
     process.stderr.write(`custos: the connection is lost and will be tried again: ${reasonOf(cause)}\n`);
   };
@@ -67,8 +49,6 @@ async function follow(client: Client, { options, credentials, signal }: Followin
     cursor = next;
   };
 
-  if ('login' in credentials) await client.login(credentials.login, { signal });
-  else await client.request(MeDocument, {}, { signal });
   if (cursor === undefined && fromBeginning) {
     const { auditFeed } = await client.request(AuditFeedDocument, { first: 1, filter }, { signal });
     for (const { node } of auditFeed.edges) await step(auditFeed.nextCursor, node);
@@ -95,24 +75,6 @@ async function follow(client: Client, { options, credentials, signal }: Followin
       await client.login(credentials.login, { signal });
     }
   }
-}
-
-async function credentialsOf(
-  { email, passwordStdin, tenant }: TailOptions,
-  { CUSTOS_PASSWORD, CUSTOS_TOKEN }: NodeJS.ProcessEnv,
-): Promise<Credentials> {
-  if (email === undefined) {
-    if (CUSTOS_TOKEN) return { token: CUSTOS_TOKEN };
-    throw new SettingsError('CUSTOS_TOKEN must be an access token, unless --email says who is to sign in');
-  }
-  // Only the line break that `echo` and files end with is not the password's.
-  const password = passwordStdin ? (await text(process.stdin)).replace(/\r?\n$/, '') : CUSTOS_PASSWORD;
-  if (!password) {
-    throw new SettingsError(
-      'CUSTOS_PASSWORD must be the password of --email, unless --password-stdin reads it',
-    );
-  }
-  return { login: { email, password, tenant } };
 }
 
 /** Prints a record and resolves once the system has it; the titles of a table come first, as soon as it listens. */
@@ -153,30 +115,6 @@ function keep(file: string, cursor: string): void {
   renameSync(`${file}.tmp`, file);
 }
 
-function isUnauthenticated(cause: unknown): boolean {
-  return cause instanceof CustosError && cause.code === 'UNAUTHENTICATED';
-}
-
 function isBrokenPipe(cause: unknown): boolean {
   return (cause as NodeJS.ErrnoException).code === 'EPIPE';
-}
-
-function sentenceOf(cause: unknown, url: string): string {
-  if (!(cause instanceof CustosError)) return `${url}: ${reasonOf(cause)}`;
-  const faults = Object.entries(cause.fields).map(([field, fault]) => `${field}: ${fault}`);
-  return [cause.message, ...faults].join(' ');
-}
-
-/** Why a connection ended: an error, what caused it, or the event of a socket. */
-interface Ended {
-  readonly message?: string;
-  readonly cause?: unknown;
-  readonly reason?: string;
-  readonly code?: number | string;
-}
-
-function reasonOf(ended: unknown): string {
-  const { message, reason, code, cause: deeper } = ended as Ended;
-  if (deeper) return reasonOf(deeper);
-  return message || reason || `code ${String(code)}`;
 }

@@ -12,6 +12,8 @@ import type { Answer } from '../world/server.ts';
 
 /** What is asked of each query, as its arguments. */
 const QUERIES: Record<string, (target: Target) => readonly string[]> = {
+  // First: what these people ask for later is in the list of what they asked for.
+  auditReads: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   me: () => [''],
   sessions: () => [''],
   node: ({ tenantId, userId, recordId, branchId, sessionId, eventId }) =>
@@ -51,7 +53,6 @@ const QUERIES: Record<string, (target: Target) => readonly string[]> = {
   eventTypes: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   webhook: ({ webhookId }) => [`(id: "${webhookId}")`],
   webhooks: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
-  auditReads: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   auditRetention: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   legalHolds: ({ tenantId }) => ['', `(tenantId: "${tenantId}")`],
   auditActionCatalog: () => [''],

@@ -1,4 +1,7 @@
-/** The options of `custos tail`. What can be filtered by stands in the contract: wrong values are refused before anything is sent. */
+/**
+ * The options of the commands that talk to a running server. What can be filtered by stands in the contract: wrong values are
+ * refused before anything is sent.
+ */
 import { readFileSync } from 'node:fs';
 
 import type { AuditLogFilter } from '@custos/client/operations';
@@ -13,12 +16,16 @@ import {
   parse,
 } from 'graphql';
 
-/** As they stand on the command line, checked. */
-export interface TailOptions {
+/** Where, and as whom. As it stands on the command line, checked. */
+export interface ConnectionOptions {
   readonly url: string;
   readonly email?: string;
   readonly passwordStdin?: true;
   readonly tenant?: string;
+}
+
+/** Which records. */
+export interface FilterOptions {
   readonly filter?: AuditLogFilter;
   readonly action?: AuditLogFilter['actions'];
   readonly category?: AuditLogFilter['categories'];
@@ -30,14 +37,21 @@ export interface TailOptions {
   readonly address?: string;
   readonly request?: string;
   readonly tenantId?: string;
+}
+
+export interface TailOptions extends ConnectionOptions, FilterOptions {
   readonly after?: string;
   readonly fromBeginning?: true;
   readonly cursorFile?: string;
   readonly format?: 'table' | 'ndjson';
 }
 
-/** Gives a command these options. */
-export function withTailOptions(command: Command): Command {
+export interface ExportOptions extends ConnectionOptions, FilterOptions {
+  readonly format: 'csv' | 'ndjson' | 'parquet';
+}
+
+/** Gives a command the options of a connection and of a filter. */
+function withOptions(command: Command): Command {
   const contract = readFileSync(new URL('../client/schema.graphql', import.meta.url), 'utf8');
   const schema = buildASTSchema(parse(contract), { assumeValidSDL: true });
   const oneOf = (flags: string, enumeration: string, meaning: string) => {
@@ -65,7 +79,12 @@ export function withTailOptions(command: Command): Command {
     .option('--address <ip>', 'only what came from this address')
     .option('--request <id>', 'only what this request did')
     .option('--tenant-id <id>', 'only this tenant, for those who see several')
-    .addOption(anyFilter.argParser((text) => filterIn(text, filterType)))
+    .addOption(anyFilter.argParser((text) => filterIn(text, filterType)));
+}
+
+/** Gives a command the options of `custos tail`. */
+export function withTailOptions(command: Command): Command {
+  return withOptions(command)
     .option('--cursor-file <file>', 'go on where the last run came to, and keep there how far this one comes')
     .option('--after <cursor>', 'go on after this cursor, unless the file has one')
     .addOption(
@@ -82,8 +101,16 @@ export function withTailOptions(command: Command): Command {
     );
 }
 
+/** Gives a command the options of `custos export`. */
+export function withExportOptions(command: Command): Command {
+  const formats = ['csv', 'ndjson', 'parquet'];
+  return withOptions(command).addOption(
+    new Option('--format <format>', 'what the file is written as').choices(formats).makeOptionMandatory(),
+  );
+}
+
 /** All the options that filter, together. */
-export function filterOf(options: TailOptions): AuditLogFilter {
+export function filterOf(options: FilterOptions): AuditLogFilter {
   const { filter, action, category, status, minSeverity, user, resource, resourceId } = options;
   return {
     ...(filter ? { and: [filter] } : {}),

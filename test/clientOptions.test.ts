@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { expect, test } from 'vitest';
 
-import { filterOf, type TailOptions, withTailOptions } from '../src/tailOptions.ts';
+import { filterOf, type TailOptions, withTailOptions } from '../src/clientOptions.ts';
 
 test.each([
   [[], {}],
