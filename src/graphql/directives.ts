@@ -53,7 +53,9 @@ function audited(schema: GraphQLSchema, field: Field, mutation: Mutations, deeds
         fieldPath: responsePathAsArray(info.path).join('.'),
         documentHash: documentHash(info),
       };
-      return context.perform(mutation, deed(info), args.input as InputOf<Mutations>, facts, as);
+      // Objects that stand in the document have no prototype; Drizzle takes a value for one of its own by its constructor.
+      const input = structuredClone(args.input) as InputOf<Mutations>;
+      return context.perform(mutation, deed(info), input, facts, as);
     },
   };
 }
