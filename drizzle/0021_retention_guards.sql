@@ -23,6 +23,9 @@ language plpgsql security definer as $$
 declare
   suffix text := to_char(first_day, 'YYYY_MM');
   month timestamp := date_trunc('month', first_day::timestamp);
+  first_id uuid := audit_id_floor(month at time zone 'UTC');
+  next_id uuid := audit_id_floor((month + interval '1 month') at time zone 'UTC');
+  parents text[];
   parent text;
   old text;
   fresh text;
@@ -45,34 +48,47 @@ begin
   end if;
   -- As whoever makes months.
   perform pg_advisory_xact_lock('audit_logs'::regclass::bigint);
-  foreach parent in array array['audit_logs', 'audit_changes'] loop
-    fresh := parent || '_' || suffix;
-    if to_regclass(fresh) is null then
-      continue;
-    end if;
-    old := fresh || '_dropped';
-    execute format('alter table %I detach partition %I', parent, fresh);
-    execute format('alter table %I rename to %I', fresh, old);
-    execute format('alter table %I no force row level security', old);
-    execute format('alter table %I disable row level security', old);
+  select array_agg(each) into parents from unnest(array['audit_logs', 'audit_changes']) as each
+    where to_regclass(each || '_' || suffix) is not null;
+
+  -- What stays is copied first, while everybody goes on writing into other months.
+  foreach parent in array parents loop
+    old := parent || '_' || suffix;
+    fresh := old || '_kept';
+    execute format('lock table only %I in share mode', old);
+    -- Through the log itself: a partition lets nobody in.
     if parent = 'audit_logs' then
-      execute format('select count(*) from %I where tenant_id = any ($1)', old) into found using gone;
+      select count(*) into found from audit_logs where id >= first_id and id < next_id and tenant_id = any (gone);
       if found <> expected then
         raise exception 'the archive of % has % records, the log %', suffix, expected, found using errcode = 'data_exception';
       end if;
     end if;
-    execute format('select exists (select from %I where tenant_id <> all ($1))', old) into kept using gone;
-    if kept then
-      execute format('create table %I (like %I including all)', fresh, parent);
-      -- Before it is attached: no trigger takes these rows for new ones.
-      execute format('insert into %I select * from %I where tenant_id <> all ($1)', fresh, old) using gone;
-      execute format('create trigger append_only_truncate before truncate on %I execute function refuse_rewriting()', fresh);
-      execute format('alter table %I enable row level security', fresh);
-      execute format('alter table %I force row level security', fresh);
-      execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, fresh,
-        audit_id_floor(month at time zone 'UTC'), audit_id_floor((month + interval '1 month') at time zone 'UTC'));
-    end if;
+    execute format('create table %I (like %I including all)', fresh, parent);
+    -- Before it is attached: no trigger takes these rows for new ones.
+    execute format('insert into %I select * from %I where id >= $1 and id < $2 and tenant_id <> all ($3)', fresh, parent)
+      using first_id, next_id, gone;
+    -- What the attaching would look for in all rows.
+    execute format('alter table %I add constraint month check (id is not null and id >= %L and id < %L)', fresh, first_id, next_id);
+    execute format('create trigger append_only_truncate before truncate on %I execute function refuse_rewriting()', fresh);
+    execute format('alter table %I enable row level security', fresh);
+    execute format('alter table %I force row level security', fresh);
+  end loop;
+
+  -- Whoever writes waits for this, and this not long for whoever reads: then it is tried again another time.
+  perform set_config('lock_timeout', '3s', true);
+  foreach parent in array parents loop
+    old := parent || '_' || suffix;
+    fresh := old || '_kept';
+    execute format('alter table %I detach partition %I', parent, old);
     execute format('drop table %I', old);
+    execute format('select exists (select from %I)', fresh) into kept;
+    if kept then
+      execute format('alter table %I rename to %I', fresh, old);
+      execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, old, first_id, next_id);
+      execute format('alter table %I drop constraint month', old);
+    else
+      execute format('drop table %I', fresh);
+    end if;
   end loop;
   delete from audit_hours where tenant_id = any (gone)
     and hour >= month at time zone 'UTC' and hour < (month + interval '1 month') at time zone 'UTC';

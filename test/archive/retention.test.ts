@@ -89,6 +89,28 @@ test('a month that is old enough is archived and dropped; what others keep stays
   await expect(verifyFile(`${parquet}.manifest`, key)).rejects.toThrow('is not the file');
 });
 
+test('meanwhile everybody reads and writes', async () => {
+  const { here, old, other, keep } = await stage();
+  await recordedBefore(here, other.id, { records: 2_000 });
+  await keep(old.id, 30);
+  const run = lookedAfter(here);
+  const over = new AbortController();
+  void run.finally(() => over.abort());
+  let times = 0;
+  for (; !over.signal.aborted; times++) {
+    const answers = await Promise.all([
+      other.admin.do('updateSettings', { organisation: { displayName: `Other ${times}` } }),
+      other.admin.ask('{ auditLogs(first: 50, orderBy: { direction: ASC }) { totalCount nodes { id } } }'),
+      old.admin.ask('{ auditLogs(first: 50, orderBy: { direction: ASC }) { totalCount nodes { id } } }'),
+    ]);
+    expect(answers.flatMap(({ errors }) => errors)).toEqual([]);
+  }
+  await run;
+  expect(times).toBeGreaterThan(2);
+  expect([await pastRecords(here, old.id), await pastRecords(here, other.id)]).toEqual([0, 2_005]);
+  await assertVerified(here, other.admin);
+});
+
 test('a hold on the log, on a time in it or on a person of it stops the dropping until it is released', async () => {
   const { here, root, old, bob, keep } = await stage();
   await keep(old.id, 30);
