@@ -10,7 +10,7 @@ import { MISUSE_RULES } from './misuse.ts';
 import type { Rule } from './rule.ts';
 import { WHEREABOUTS_RULES } from './whereabouts.ts';
 
-const RULES: readonly Rule[] = [...GUESSING_RULES, ...WHEREABOUTS_RULES, ...MISUSE_RULES];
+export const RULES: readonly Rule[] = [...GUESSING_RULES, ...WHEREABOUTS_RULES, ...MISUSE_RULES];
 
 /** Whether any rule judges the record: for the others there is no need to know the settings. */
 export function isJudged(row: AuditLogRow): boolean {

@@ -1,3 +1,4 @@
+import { and, desc, eq } from 'drizzle-orm';
 import type { GraphQLResolveInfo } from 'graphql';
 import { expect, test } from 'vitest';
 
@@ -12,12 +13,16 @@ import {
   type Span,
   topIn,
 } from '../../src/audit/statistics.ts';
+import type { SystemAct } from '../../src/audit/record.ts';
+import { auditLogs as auditLogRows } from '../../src/audit/tables.ts';
 import { scopesOf } from '../../src/auth/roles.ts';
 import { AUDIT_CATALOGUE } from '../../src/generated/catalogue.ts';
-import type { AuditLogFilter } from '../../src/generated/types.ts';
+import type { AuditAction, AuditLogFilter } from '../../src/generated/types.ts';
 import { idAt, isoOf } from '../../src/platform/ids.ts';
 import * as auditLogs from '../../src/security/auditLogs.ts';
+import { RULES } from '../../src/security/detections.ts';
 import * as events from '../../src/security/events.ts';
+import { effective } from '../../src/tenants/tables.ts';
 import type { FreshDatabase } from '../world/database.ts';
 import { type Plan, type PlanNode, plansOf } from '../world/plans.ts';
 import { allSealed } from '../world/seal.ts';
@@ -136,6 +141,57 @@ test('among a million records, every documented filter of a tenant is read in th
   }
   expect(results).toEqual(expected);
 }, 180_000);
+
+/** What the rules of detection look at is found by these indexes. */
+const INDEX_OF_RULE: Partial<Record<AuditAction, readonly string[]>> = {
+  ACCOUNT_BRUTE_FORCE_DETECTED: ['audit_logs_subject'],
+  SUCCESS_AFTER_FAILURES_DETECTED: ['audit_logs_subject'],
+  ADDRESS_BRUTE_FORCE_DETECTED: ['audit_logs_failed_ip', 'audit_logs_address'],
+  PASSWORD_SPRAY_DETECTED: ['audit_logs_failed_ip', 'audit_logs_address'],
+  NEW_ADDRESS_DETECTED: ['audit_logs_user'],
+  NEW_DEVICE_DETECTED: ['audit_logs_user'],
+  DORMANT_ACCOUNT_DETECTED: ['audit_logs_user'],
+  IMPOSSIBLE_TRAVEL_DETECTED: ['audit_logs_user'],
+  MASS_DELETION_DETECTED: ['audit_logs_user'],
+  MASS_EXPORT_DETECTED: ['audit_logs_user'],
+};
+
+test('as the application, every rule of detection finds what it looks at by an index', async () => {
+  const here = await world();
+  await fill(here.database, { ...YEAR, records: 200_000 });
+  const { db, services } = here.server.house;
+  const facts = await partitionFacts(here.database);
+  const settings = effective(TENANT, undefined);
+  const places = { placeOf: () => ({ latitude: 0, longitude: 0 }) };
+  const [results, expected]: [object[], object[]] = [[], []];
+  for (const { action, find } of RULES) {
+    const plans = await plansOf(db, 'PLATFORM', async (tx) => {
+      const [row] = await tx
+        .select()
+        .from(auditLogRows)
+        .where(and(eq(auditLogRows.tenantId, TENANT), eq(auditLogRows.userId, id(2, 7))))
+        .orderBy(desc(auditLogRows.id))
+        .limit(1);
+      const judged = { ...row!, userAgent: 'Firefox', subjectHmac: Buffer.alloc(32) };
+      await find(
+        { tx, services: { ...services, places } } as unknown as SystemAct<'detection'>,
+        judged,
+        settings,
+      );
+    });
+    // The first of them is how the test found its record.
+    const own = plans.slice(1);
+    const found = own.flatMap((plan) => faultsOf(plan, facts));
+    const used = new Set(
+      own.flatMap(({ nodes }) => nodes.map((node) => facts.parentOf.get(node['Index Name'] ?? ''))),
+    );
+    const wanted = INDEX_OF_RULE[action];
+    const isFound = wanted === undefined || wanted.some((index) => used.has(index));
+    results.push({ action, found, index: isFound ? 'served' : [...used] });
+    expected.push({ action, found: [], index: 'served' });
+  }
+  expect(results).toEqual(expected);
+}, 120_000);
 
 /** Every way of counting. */
 const COUNTS: Record<string, (scope: Scope, span: Span) => Promise<unknown>> = {
