@@ -28,7 +28,7 @@ import type { Condition } from './filter.ts';
 import type { HeldBack } from './heldBack.ts';
 import type { Months } from './months.ts';
 import type { PersonalVault } from './personal.ts';
-import type { Reading, Reads } from './reads.ts';
+import type { LogRead, Reads } from './reads.ts';
 import type { Signer } from './signer.ts';
 import { type AuditLogRow, PLATFORM_TENANT } from './tables.ts';
 
@@ -142,7 +142,7 @@ export interface Context {
   /** For how long, at most, a committed record has waited for its position just now. */
   readonly sealerLagMs: () => number;
   /** Notes what the caller is about to read of a log; see audit/reads.ts. */
-  noteRead(reading: Reading): Promise<void>;
+  noteRead(read: LogRead): Promise<void>;
   /** Refuses an actor without the scope, now and for as long as it follows the log. */
   demand(scope: Permission): void;
   /** Runs a query in the request's one read-only transaction. */

@@ -15,7 +15,7 @@ import { hmac256 } from '../platform/crypto.ts';
 import type { Database, ReadTx } from '../platform/db.ts';
 import { asUuid, type Clock, idAt, idFloor, isoOf, microsFrom } from '../platform/ids.ts';
 import type { Queue } from '../platform/jobs.ts';
-import { type Actor, confinedTo, type RequestFacts } from './act.ts';
+import { type Actor, type ApiKeyActor, confinedTo, type RequestFacts, type UserActor } from './act.ts';
 import { performAsSystem, type Recorder, tenancyOf } from './record.ts';
 import { recordable } from './recordable.ts';
 import { type AuditReadRow, auditReads, PLATFORM_TENANT } from './tables.ts';
@@ -32,7 +32,7 @@ const PERSONAL = ['email', 'text'];
 const NOT_KEPT = '(not kept)';
 
 /** What somebody is about to read. */
-export interface Reading {
+export interface LogRead {
   readonly kind: AuditReadKind;
   readonly query: string;
   readonly args: Readonly<Record<string, unknown>>;
@@ -40,49 +40,58 @@ export interface Reading {
 
 export interface Reads {
   /** Notes what is about to be read. Rejects when it cannot be noted; then it must not be read. */
-  note(actor: Actor, request: RequestFacts, reading: Reading): Promise<void>;
+  note(actor: Actor, request: RequestFacts, readings: readonly LogRead[]): Promise<void>;
 }
 
 /** Notes reads under that key. */
 export function openReads({ db, clock, key }: { db: Database; clock: Clock; key: Buffer }): Reads {
   const known = new LRUCache<string, true>({ max: KNOWN_MAX, ttl: Number(WINDOW_MICROS / 1000n) });
   return {
-    async note(actor, { ipAddress, userAgent, id: requestId }, { kind, query, args }) {
+    async note(actor, request, readings) {
       if (actor.type !== 'USER' && actor.type !== 'API_KEY') return;
       const now = clock.now();
-      const since = kind === 'QUERY' ? now - (now % WINDOW_MICROS) : now;
-      const tenantId = logRead(actor, args);
-      const wanted = Object.fromEntries(Object.entries(args).filter(([name]) => !PAGING.includes(name)));
-      const asked = hmac256(key, JSON.stringify([query, wanted]));
-      const name = [tenantId, actor.id, since, asked.toString('base64')].join();
-      if (known.has(name)) return;
-      await db.withTx(tenancyOf(actor), (tx) =>
-        tx
-          .insert(auditReads)
-          .values({
-            tenantId,
-            id: idAt(now),
-            readerType: actor.type,
-            readerId: actor.id,
-            kind,
-            query,
-            args: kept(wanted) as Record<string, unknown>,
-            asked,
-            since: isoOf(since),
-            readAt: isoOf(now),
-            ipAddress,
-            userAgent: userAgent === null ? null : (recordable(userAgent) as string),
-            requestId,
-          })
-          .onConflictDoNothing(),
-      );
-      known.set(name, true);
+      const rows = readings.map((each) => ({
+        ...noteOf(actor, each, now),
+        id: idAt(clock.now()),
+        readAt: isoOf(now),
+        ipAddress: request.ipAddress,
+        userAgent: request.userAgent === null ? null : (recordable(request.userAgent) as string),
+        requestId: request.id,
+      }));
+      const unknown = rows.filter((row) => !known.has(nameOf(row)));
+      if (unknown.length === 0) return;
+      await db.withTx(tenancyOf(actor), (tx) => tx.insert(auditReads).values(unknown).onConflictDoNothing());
+      for (const row of unknown) known.set(nameOf(row), true);
     },
   };
+
+  function noteOf(actor: UserActor | ApiKeyActor, { kind, query, args }: LogRead, now: bigint) {
+    const wanted = Object.fromEntries(Object.entries(args).filter(([name]) => !PAGING.includes(name)));
+    return {
+      tenantId: logRead(actor, args),
+      readerType: actor.type,
+      readerId: actor.id,
+      kind,
+      query,
+      args: kept(wanted) as Record<string, unknown>,
+      asked: hmac256(key, JSON.stringify([query, wanted])),
+      since: isoOf(kind === 'QUERY' ? now - (now % WINDOW_MICROS) : now),
+    };
+  }
+}
+
+/** What is noted once. */
+function nameOf({
+  tenantId,
+  readerId,
+  since,
+  asked,
+}: Pick<AuditReadRow, 'tenantId' | 'readerId' | 'since' | 'asked'>) {
+  return [tenantId, readerId, since, asked.toString('base64')].join();
 }
 
 /** Whose log: the one that is named by those who see several, or their own. */
-function logRead(actor: Actor, { tenantId, tenant, filter }: Reading['args']): string {
+function logRead(actor: Actor, { tenantId, tenant, filter }: LogRead['args']): string {
   const own = confinedTo(actor);
   const named = tenantId ?? tenant ?? (filter as { tenantId?: unknown } | null | undefined)?.tenantId;
   return own ?? (typeof named === 'string' ? asUuid(named) : undefined) ?? PLATFORM_TENANT;

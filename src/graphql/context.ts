@@ -5,6 +5,7 @@ import { confinedTo } from '../audit/act.ts';
 import { type Condition, fulfils, ofActions } from '../audit/filter.ts';
 import { perform, type Recorder, tenancyOf } from '../audit/record.ts';
 import { personalOf } from '../audit/query.ts';
+import type { LogRead } from '../audit/reads.ts';
 import { PLATFORM_TENANT } from '../audit/tables.ts';
 import type { Feed } from '../feed/follow.ts';
 import type { Scope as Permission } from '../generated/types.ts';
@@ -45,6 +46,7 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
   /** Whose eyes the answer is made for: after a sign-in those of who has signed in. */
   let reader = actor;
   let reading: Reading | undefined;
+  let noting: Noting | undefined;
   let loaders = new Map<unknown, unknown>();
   /** What followers read in common. */
   const shared = new Map<unknown, unknown>();
@@ -79,6 +81,9 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
     },
 
     async read(query) {
+      // Once all fields of the operation have begun: who holds a connection to read must not wait for one to note it.
+      await Promise.resolve();
+      await noting?.done.catch(() => {});
       reading ??= beginReading(house, reader, scopeOn);
       try {
         return await query(await reading.scope);
@@ -87,7 +92,14 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
       }
     },
 
-    noteRead: (reading) => services.reads.note(actor, request, reading),
+    noteRead(what) {
+      noting ??= beginNoting(async (all) => {
+        noting = undefined;
+        await services.reads.note(actor, request, all);
+      });
+      noting.all.push(what);
+      return noting.done;
+    },
 
     async lookAgain(query) {
       await context.settle();
@@ -161,6 +173,17 @@ export async function openContext(house: House, caller: Caller): Promise<Operati
 
 function loaderOf<Key, Value>(look: (keys: readonly Key[]) => Promise<readonly Value[]>) {
   return new DataLoader<Key, Value>(look, { maxBatchSize: KEYS_A_BATCH_MAX });
+}
+
+/** What is noted together: what an operation asks for at the same time. */
+interface Noting {
+  readonly all: LogRead[];
+  readonly done: Promise<void>;
+}
+
+function beginNoting(note: (all: readonly LogRead[]) => Promise<void>): Noting {
+  const all: LogRead[] = [];
+  return { all, done: Promise.resolve().then(() => note(all)) };
 }
 
 interface Reading {
