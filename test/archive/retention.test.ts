@@ -220,7 +220,7 @@ test('the application drops no month that is not over, not archived or without i
       await tx.execute(sql`select drop_audit_month(${month}::date, array[${old.id}]::uuid[], 30)`);
     });
   const [row] = await here.database.admin`select to_char(now(), 'YYYY-MM-01') as now,
-    to_char(now() - interval '2 months', 'YYYY-MM-01') as past`;
+    to_char(now() - interval '3 months', 'YYYY-MM-01') as past`;
   await expect(drop(row!['now'] as string)).rejects.toMatchObject({ sqlstate: '42501' });
   await expect(drop(row!['past'] as string)).rejects.toMatchObject({ sqlstate: 'CUS01' });
   expect(await pastRecords(here, old.id)).toBe(30);

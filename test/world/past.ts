@@ -10,9 +10,9 @@ const DAY_MICROS = 86_400_000_000n;
 const SECOND_MICROS = 1_000_000n;
 const RUN_MS = 60_000;
 
-/** Days since the middle of the month before the last one: there is room for its records, and it is over for 30 days at least. */
+/** Days since the middle of a month that is over for 30 days at least, whatever day it is. */
 function daysAgo(now = new Date()): number {
-  const then = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - 2, 15);
+  const then = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - 3, 15);
   return Math.floor((now.getTime() - then) / 86_400_000);
 }
 
@@ -54,6 +54,8 @@ export async function recordedBefore(
       },
     };
   });
+  await here.database.admin`
+    call create_audit_partitions((now() - interval '4 months')::date, now()::date)`;
   await db.withTx('PLATFORM', (tx) => appendAll(tx, services, dated));
   await allSigned(here.database.admin);
 }
