@@ -24,9 +24,9 @@ import { FILE_FORMATS } from './fileFormats.ts';
 import { type AuditExportRow, auditExportParts, auditExports } from './tables.ts';
 
 /** Places looked at for one part, and in one transaction. A part also ends when it is this long. */
-const PART_PLACES = 5_000n;
-const PAGE = 500;
-const PART_BYTES_MAX = 8 * 1024 * 1024;
+const PART_PLACES = 2_000n;
+const PAGE = 250;
+const PART_BYTES_MAX = 4 * 1024 * 1024;
 const SIGNED_WITHIN_MS = 250;
 const HOURLY = '7 * * * *';
 

@@ -1,15 +1,5 @@
 import { sql } from 'drizzle-orm';
-import {
-  check,
-  foreignKey,
-  index,
-  integer,
-  pgTable,
-  primaryKey,
-  text,
-  uniqueIndex,
-  uuid,
-} from 'drizzle-orm/pg-core';
+import { check, index, integer, pgTable, primaryKey, text, uniqueIndex, uuid } from 'drizzle-orm/pg-core';
 
 import type { Condition } from '../audit/filter.ts';
 import type { AuditLogFilter, AuditRecordFormat, Scope, WebhookState } from '../generated/types.ts';
@@ -64,10 +54,6 @@ export const webhookCursors = pgTable(
   },
   (table) => [
     primaryKey({ columns: [table.tenantId, table.webhookId] }),
-    foreignKey({
-      columns: [table.tenantId, table.webhookId],
-      foreignColumns: [webhooks.tenantId, webhooks.id],
-    }),
     index('webhook_cursors_due').on(table.nextAttemptAt),
   ],
 );

@@ -1,0 +1,1 @@
+ALTER TABLE "webhook_cursors" DROP CONSTRAINT "webhook_cursors_tenant_id_webhook_id_webhooks_tenant_id_id_fk";
